@@ -1,0 +1,412 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""What an inventory must be like before any of its hosts is touched.
+
+A rule is a function from an Inventory to the refusals it causes. Add one: write
+the function, name it in RULES, and give it a test.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import count
+from typing import Any
+
+from ansible_collections.bss.platform.plugins.module_utils.plan import Refusal
+from ansible_collections.bss.platform.plugins.plugin_utils.inventory import (
+    ADDRESS_SPECS,
+    BadValue,
+    Inventory,
+)
+from ansible_collections.bss.platform.plugins.plugin_utils.role_variables import (
+    own_prefixes,
+    prefix,
+)
+from ansible_collections.bss.platform.plugins.plugin_utils.supported_versions import (
+    PATRONI_MAJOR,
+    POSTGRESQL_OF_CITUS,
+)
+
+COORDINATORS = "citus_coordinator"
+WORKERS = "citus_worker"
+ETCD = "etcd"
+FUNCTION_GROUPS = (COORDINATORS, WORKERS, ETCD, "kafka", "kafka_controller")
+
+Rule = Callable[[Inventory], Iterator[Refusal]]
+
+
+def judge(inventory: Inventory) -> list[Refusal]:
+    """Everything that is wrong with an inventory, in the order of RULES."""
+    return [refusal for rule in RULES for refusal in rule(inventory)]
+
+
+def summary(inventory: Inventory) -> str:
+    """One line on what was looked at: ``1 region, 4 hosts, 3 variables of ours``."""
+    names = set().union(*(declaration.values for declaration in inventory.declarations))
+    counts = (
+        (len(_regions(inventory)), "region"),
+        (len(_platform_hosts(inventory)), "host"),
+        (len(names & inventory.specs.keys()), "variable"),
+    )
+    regions, hosts, variables = (f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts)
+    return f"{regions}, {hosts}, {variables} of ours"
+
+
+# The rules --------------------------------------------------------------------
+
+
+def functions_are_in_a_region(inventory: Inventory) -> Iterator[Refusal]:
+    """A host of a function group has a region: roles find its peers by it."""
+    lost: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for host in _hosts_of(inventory, *FUNCTION_GROUPS):
+        variables = inventory.hosts[host]
+        if not variables.values.get("region") and not variables.has_unknown("region"):
+            lost[_other_groups(inventory, host)].append(host)
+    for groups, hosts in lost.items():
+        example = groups[0] if len(groups) == 1 else "us_east"
+        yield Refusal(
+            asked=f"region of {_listed(hosts)}: not set",
+            why="a host of a function group finds its peers by its region",
+            found=f"{_listed(groups)} without a variable region" if groups else "no other group",
+            remedy=f"give them a group like {example} with region: {example.replace('_', '-')}",
+        )
+
+
+def region_is_named_like_its_group(inventory: Inventory) -> Iterator[Refusal]:
+    """Hosts with ``region: us-east`` are in group us_east."""
+    for region, hosts in _regions(inventory).items():
+        group = _region_group(region)
+        outside = [host for host in hosts if host not in inventory.groups.get(group, ())]
+        if outside:
+            groups = sorted({name for host in outside for name in _other_groups(inventory, host)})
+            meant = sorted(
+                {name for host in outside for name in _declared_regions(inventory, host)}
+            )
+            yield Refusal(
+                asked=f"region: {region} ({inventory.places('region', outside)})",
+                why=f"a region is named like its group, and {_listed(outside)} "
+                f"{_are(outside)} not in a group {group}",
+                found=f"groups {', '.join(groups) or 'of functions only'}",
+                remedy=(
+                    f"set region: {meant[0].replace('_', '-')} in group {meant[0]}, "
+                    f"or name the group {group}"
+                    if meant
+                    else f"add the hosts to a group {group} that has the variable region"
+                ),
+            )
+
+
+def host_is_in_one_region(inventory: Inventory) -> Iterator[Refusal]:
+    for host in _platform_hosts(inventory):
+        groups_of: dict[str, str] = {}
+        for group, region in _declared_regions(inventory, host).items():
+            groups_of.setdefault(region, group)
+        if len(groups_of) > 1:
+            yield Refusal(
+                asked=f"region of {host}: {_listed(groups_of)}",
+                why="a host is in one region",
+                found=f"{host} in the groups {_listed(groups_of.values())}",
+                remedy=f"take {host} out of all of them but one",
+            )
+
+
+def region_is_complete(inventory: Inventory) -> Iterator[Refusal]:
+    """A region has a coordinator and a worker."""
+    regions = _regions(inventory)
+    if not regions and not _hosts_of(inventory, *FUNCTION_GROUPS):
+        yield Refusal(
+            asked="the inventory",
+            why="it has no host of this platform",
+            found=f"groups {_listed(sorted(inventory.groups))}",
+            remedy="give one with -i, such as -i inventories/us-east",
+        )
+    for region, hosts in regions.items():
+        for group, thing in ((COORDINATORS, "coordinator"), (WORKERS, "worker")):
+            if not set(hosts) & set(inventory.groups.get(group, ())):
+                meant = get_close_matches(group, inventory.groups.keys() - {*FUNCTION_GROUPS}, 1)
+                yield Refusal(
+                    asked=f"region: {region}",
+                    why=f"a region has at least one {thing}",
+                    found=f"no host of {region} in group {group}"
+                    + (f", but a group {meant[0]}" if meant else ""),
+                    remedy=(
+                        f"rename group {meant[0]} to {group}"
+                        if meant
+                        else f"put a host of {_region_group(region)} into group {group}"
+                    ),
+                )
+
+
+def coordinators_are_of_group_0(inventory: Inventory) -> Iterator[Refusal]:
+    for host in _hosts_of(inventory, COORDINATORS):
+        number = inventory.hosts[host].values.get("citus_group", 0)
+        if number != 0:
+            yield Refusal(
+                asked=f"citus_group: {number} ({inventory.places('citus_group', [host])})",
+                why="all coordinators are members of one group, 0",
+                found=f"{host} in group {COORDINATORS}",
+                remedy=f"set citus_group: 0 for {host}, or move it to group {WORKERS}",
+            )
+
+
+def workers_have_a_group(inventory: Inventory) -> Iterator[Refusal]:
+    """A worker says which group of shards it is a member of: 1, 2, ..."""
+    numbers = {
+        host: inventory.hosts[host].values.get("citus_group")
+        for host in _hosts_of(inventory, WORKERS)
+        if not inventory.hosts[host].has_unknown("citus_group")
+    }
+    taken = sorted({number for number in numbers.values() if number and number > 0})
+    free = (number for number in count(1) if number not in taken)
+    for host, number in numbers.items():
+        if number is None or number < 1:
+            yield Refusal(
+                asked=f"citus_group: {'not set' if number is None else number} (host {host})",
+                why=f"a host of group {WORKERS} is a member of a group of shards, 1 or above"
+                + (" (0 is the coordinator's)" if number == 0 else ""),
+                found=f"workers' groups {_listed(taken)}" if taken else "no worker with a group",
+                remedy=f"set citus_group: {next(free)} for {host}, or the number of the worker "
+                "whose standby it is",
+            )
+
+
+def etcd_has_a_majority(inventory: Inventory) -> Iterator[Refusal]:
+    """One etcd serves the whole inventory, so its members are counted over all regions."""
+    members = _hosts_of(inventory, ETCD)
+    if members or _hosts_of(inventory, COORDINATORS, WORKERS):
+        yield from _odd(ETCD, members, "in all")
+
+
+def kafka_controllers_have_a_majority(inventory: Inventory) -> Iterator[Refusal]:
+    """Each region has a Kafka of its own; its brokers are controllers unless told otherwise."""
+    group = "kafka_controller" if inventory.groups.get("kafka_controller") else "kafka"
+    for region, hosts in _regions(inventory).items():
+        controllers = [host for host in _hosts_of(inventory, group) if host in hosts]
+        if controllers:
+            yield from _odd(group, controllers, f"in {region}")
+
+
+def addresses_are_different(inventory: Inventory) -> Iterator[Refusal]:
+    users: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for host in _platform_hosts(inventory):
+        variables = inventory.hosts[host]
+        if not any(variables.has_unknown(name) for name in ADDRESS_SPECS):
+            address = variables.values.get("ansible_host", host)
+            users[address, variables.values.get("ansible_port", 22)].append(host)
+    for (address, port), hosts in users.items():
+        if len(hosts) > 1:
+            yield Refusal(
+                asked=f"ansible_host: {address}, port {port}",
+                why="one address is one host, or the second would be installed over the first",
+                found=f"the address of {_listed(hosts)}",
+                remedy="give each of them its own ansible_host",
+            )
+
+
+def citus_runs_on_postgresql(inventory: Inventory) -> Iterator[Refusal]:
+    """The release line of Citus is one that is built for the major of PostgreSQL."""
+    for (citus, postgresql), hosts in _versions(inventory, "citus_version", "postgresql_version"):
+        line = ".".join(citus.split(".")[:2])
+        supported = POSTGRESQL_OF_CITUS.get(line)
+        if supported is None:
+            yield Refusal(
+                asked=f"citus_version: {citus} ({inventory.places('citus_version', hosts)})",
+                why="it is not a release of Citus that this collection knows",
+                found=f"known are {_listed(POSTGRESQL_OF_CITUS)}",
+                remedy="choose one of these",
+            )
+        elif postgresql not in map(str, supported):
+            others = [
+                other
+                for other, majors in POSTGRESQL_OF_CITUS.items()
+                if postgresql in map(str, majors)
+            ]
+            yield Refusal(
+                asked=f"citus_version: {citus} with postgresql_version: {postgresql} "
+                f"({inventory.places('postgresql_version', hosts)})",
+                why=f"Citus {line} runs on PostgreSQL {_listed(supported)} only",
+                found=f"PostgreSQL {postgresql}"
+                + (f", on which Citus {_listed(others)} runs" if others else ""),
+                remedy=f"set postgresql_version: {supported[-1]}"
+                + (f", or citus_version: {others[-1]}" if others else ""),
+            )
+
+
+def patroni_is_supported(inventory: Inventory) -> Iterator[Refusal]:
+    for (version,), hosts in _versions(inventory, "patroni_version"):
+        if version.partition(".")[0] != str(PATRONI_MAJOR):
+            yield Refusal(
+                asked=f"patroni_version: {version} ({inventory.places('patroni_version', hosts)})",
+                why=f"the Citus mode that this collection relies on is that of Patroni "
+                f"{PATRONI_MAJOR}",
+                found=f"Patroni {version}",
+                remedy=f"set a release of Patroni {PATRONI_MAJOR}",
+            )
+
+
+def variables_are_known(inventory: Inventory) -> Iterator[Refusal]:
+    """A misspelt variable would be ignored in silence. Its value is not shown: it may be secret."""
+    prefixes = own_prefixes(inventory.specs)
+    hosts = set(_platform_hosts(inventory))
+    foreign = {
+        pattern
+        for host in hosts
+        for pattern in inventory.value(host, "platform_foreign_variables") or ()
+    }
+    places: dict[str, list[str]] = defaultdict(list)
+    for declaration in inventory.declarations:
+        if declaration.hosts & hosts:
+            for name in declaration.values:
+                places[name].append(declaration.place)
+    for name in sorted(places.keys() - inventory.specs.keys()):
+        # Also what is one slip away from a prefix of ours: postgres_version.
+        meant = get_close_matches(
+            name, inventory.specs, 1, 0.75 if prefix(name) in prefixes else 0.9
+        )
+        ours = prefix(name) in prefixes or (meant and prefix(name) is not None)
+        if ours and not any(fnmatchcase(name, pattern) for pattern in foreign):
+            yield Refusal(
+                asked=f"{name} ({', '.join(places[name])})",
+                why="no role reads a variable of this name, so it would change nothing",
+                found=meant[0] if meant else "no variable with a similar name",
+                remedy=(f"rename it to {meant[0]}" if meant else "remove it")
+                + "; if a role of your own reads it, list it in platform_foreign_variables",
+            )
+
+
+def values_are_of_their_type(inventory: Inventory) -> Iterator[Refusal]:
+    """Every value passes the check that its role would make on the host."""
+    hosts_of_value: dict[tuple[str, BadValue], list[str]] = defaultdict(list)
+    for host in _platform_hosts(inventory):
+        for name, bad in inventory.hosts[host].ill_typed.items():
+            hosts_of_value[name, bad].append(host)
+    for (name, bad), hosts in hosts_of_value.items():
+        spec = {**inventory.specs, **ADDRESS_SPECS}[name]
+        choices = spec.get("choices")
+        yield Refusal(
+            asked=f"{name}: {bad.value} ({inventory.places(name, hosts)})",
+            why="the variable cannot have this value",
+            found=bad.error,
+            remedy=(
+                f"give one of {_listed(choices)}"
+                if choices
+                else f"give a value of type {spec.get('type', 'str')}"
+            ),
+        )
+
+
+def values_can_be_templated(inventory: Inventory) -> Iterator[Refusal]:
+    hosts_of_error: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for host in _platform_hosts(inventory):
+        for name, error in inventory.hosts[host].untemplatable.items():
+            hosts_of_error[name, error].append(host)
+    for (name, error), hosts in hosts_of_error.items():
+        yield Refusal(
+            asked=f"{name} ({inventory.places(name, hosts)})",
+            why="its value cannot be worked out",
+            found=error,
+            remedy="mend the template, or define what it uses in the inventory",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    values_can_be_templated,
+    values_are_of_their_type,
+    variables_are_known,
+    functions_are_in_a_region,
+    region_is_named_like_its_group,
+    host_is_in_one_region,
+    region_is_complete,
+    coordinators_are_of_group_0,
+    workers_have_a_group,
+    etcd_has_a_majority,
+    kafka_controllers_have_a_majority,
+    addresses_are_different,
+    citus_runs_on_postgresql,
+    patroni_is_supported,
+)
+
+
+# What the rules ask of an inventory --------------------------------------------
+
+
+def _hosts_of(inventory: Inventory, *groups: str) -> list[str]:
+    """The hosts of these groups, each once, in the inventory's order."""
+    return list(dict.fromkeys(host for group in groups for host in inventory.groups.get(group, ())))
+
+
+def _regions(inventory: Inventory) -> dict[str, list[str]]:
+    """The hosts of each region, by the value of ``region``."""
+    regions: dict[str, list[str]] = defaultdict(list)
+    for host in inventory.hosts.values():
+        if host.values.get("region"):
+            regions[str(host.values["region"])].append(host.name)
+    return regions
+
+
+def _platform_hosts(inventory: Inventory) -> list[str]:
+    """The hosts that are ours to judge: an inventory may hold others."""
+    ours = {*_hosts_of(inventory, *FUNCTION_GROUPS)}
+    ours.update(host for hosts in _regions(inventory).values() for host in hosts)
+    return [host for host in inventory.hosts if host in ours]
+
+
+def _region_group(region: str) -> str:
+    return region.replace("-", "_")
+
+
+def _declared_regions(inventory: Inventory, host: str) -> dict[str, str]:
+    """The regions that groups of a host give it, by group; ``all`` only gives a default."""
+    return {
+        declaration.place.removeprefix("group "): str(declaration.values["region"])
+        for declaration in inventory.declarations
+        if declaration.place.startswith("group ")
+        and declaration.place != "group all"
+        and host in declaration.hosts
+        and declaration.values.get("region")
+    }
+
+
+def _other_groups(inventory: Inventory, host: str) -> tuple[str, ...]:
+    """The groups of a host that may be meant as its region."""
+    nameless = {"all", "ungrouped", *FUNCTION_GROUPS}
+    return tuple(
+        sorted(g for g, hosts in inventory.groups.items() if host in hosts and g not in nameless)
+    )
+
+
+def _versions(inventory: Inventory, *names: str) -> list[tuple[tuple[str, ...], list[str]]]:
+    """The combinations of versions on the database hosts, each with its hosts."""
+    hosts_of: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for host in _hosts_of(inventory, COORDINATORS, WORKERS):
+        versions = [inventory.value(host, name) for name in names]
+        if None not in versions:
+            hosts_of[tuple(map(str, versions))].append(host)
+    return list(hosts_of.items())
+
+
+def _odd(group: str, members: Sequence[str], where: str) -> Iterator[Refusal]:
+    """Refuse a number of members that stands no more losses than one less."""
+    if len(members) % 2 == 0:
+        yield Refusal(
+            asked=f"group {group}: {len(members)} members {where}",
+            why="its members decide by majority, so their number is odd",
+            found=_listed(members) or "no host in the group",
+            remedy=f"make it {len(members) - 1} or {len(members) + 1}"
+            if members
+            else "make it 3, or 1",
+        )
+
+
+def _listed(items: Iterable[Any]) -> str:
+    """``us-c1, us-w1 and us-w2``"""
+    words = [str(item) for item in items]
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _are(items: Sequence[str]) -> str:
+    return "is" if len(items) == 1 else "are"
