@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def show(verification: Verification) -> None:
 
 def write(verification: Verification, directory: Path) -> list[Path]:
     """Write both files, and say which."""
-    finished = datetime.now(timezone.utc)
+    finished = datetime.now(UTC)
     directory.mkdir(parents=True, exist_ok=True)
     files = {
         directory / f"{verification.name}.json": as_json(verification, finished),

@@ -94,7 +94,7 @@ class Dataset:
         return source
 
     def lines(self, table: str, start: int, stop: int) -> Iterator[str]:
-        """Rows start (the first is 0) up to, not including, stop as lines for COPY ... FROM STDIN."""
+        """Rows start (the first is 0) up to, not including, stop, as lines for COPY."""
         make = {
             "products": self._products,
             "services": self._services,

@@ -274,10 +274,9 @@ class Placement:
 
 def read_placements(session: Session, sizes: bool) -> tuple[Placement, ...]:
     """What lies where, by table and group; sizes ask every node."""
-    shard_sizes = "SELECT shard_id, max(size) AS size FROM citus_shard_sizes() GROUP BY shard_id"
-    no_sizes = "SELECT NULL::bigint AS shard_id, NULL::bigint AS size"
+    # WHERE false keeps PostgreSQL from calling the function, which connects to all nodes.
     rows = session.rows(
-        f"""
+        """
         SELECT logicalrelid::text AS table_name,
                (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = t.logicalrelid)
                  AS table_shards,
@@ -292,11 +291,13 @@ def read_placements(session: Session, sizes: bool) -> tuple[Placement, ...]:
           FROM pg_dist_partition t
           JOIN pg_dist_shard USING (logicalrelid)
           JOIN pg_dist_placement USING (shardid)
-          LEFT JOIN ({shard_sizes if sizes else no_sizes}) AS shard_size ON shard_id = shardid
+          LEFT JOIN (SELECT shard_id, max(size) AS size FROM citus_shard_sizes()
+                      WHERE %s GROUP BY shard_id) AS shard_size ON shard_id = shardid
          WHERE shardstate = 1
          GROUP BY logicalrelid, partmethod, partkey, repmodel, colocationid, groupid
          ORDER BY logicalrelid::text, groupid
-        """
+        """,
+        (sizes,),
     )
     return tuple(
         Placement(

@@ -13,26 +13,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.checks import conclude
-from ansible_collections.bss.platform.plugins.module_utils.citus_nodes import Node, read_nodes
+from ansible_collections.bss.platform.plugins.module_utils.citus import (
+    COORDINATOR_GROUP,
+    Node,
+    read_nodes,
+)
+from ansible_collections.bss.platform.plugins.module_utils.citus_rebalance import Move, read_moves
+from ansible_collections.bss.platform.plugins.module_utils.citus_table_drift import (
+    Declaration,
+    compare,
+)
+from ansible_collections.bss.platform.plugins.module_utils.citus_tables import read_catalog
 from ansible_collections.bss.platform.plugins.module_utils.postgresql import Session
 
 Row = Mapping[str, Any]
-
-TABLE = """
-SELECT to_regclass(%s)::oid AS oid, p.type, p.colocation, p.column,
-  (SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = p.logicalrelid) AS shard_count
-FROM (VALUES (1)) one
-LEFT JOIN (
-  SELECT logicalrelid, colocationid AS colocation,
-    CASE WHEN partkey IS NOT NULL THEN column_to_column_name(logicalrelid, partkey) END AS column,
-    CASE WHEN partmethod = 'h' THEN 'distributed'
-         WHEN partmethod = 'n' AND repmodel = 't' THEN 'reference'
-         WHEN partmethod = 'n' AND colocationid = 0 THEN 'local'
-         WHEN partmethod = 'n' THEN 'single-shard'
-         ELSE 'distributed by another method' END AS type
-  FROM pg_dist_partition
-) p ON p.logicalrelid = to_regclass(%s)
-"""
 
 PLACEMENTS = """
 SELECT t.logicalrelid::text AS table, s.shardid, p.shardstate,
@@ -45,10 +39,6 @@ WHERE t.partmethod = 'h'
 """
 
 ACTIVE_PLACEMENT = 1
-
-MOVES = (
-    "SELECT sourcename, sourceport, targetname, targetport FROM get_rebalance_table_shards_plan()"
-)
 
 COLOCATED = """
 SELECT t.colocationid AS colocation, t.logicalrelid::text AS table, s.shardminvalue AS range,
@@ -63,23 +53,21 @@ GROUP BY 1, 2, 3
 
 def nodes_active(session: Session) -> str:
     nodes = read_nodes(session)
-    return conclude(node_faults(nodes), ", ".join(str(node) for node in nodes))
+    return conclude(node_faults(nodes), ", ".join(str(node.address) for node in nodes))
 
 
 def node_faults(nodes: Sequence[Node]) -> list[str]:
     """What is wrong with the nodes of a cluster by its own account."""
     faults = []
-    if not any(node.groupid == 0 for node in nodes):
+    if not any(node.group == COORDINATOR_GROUP for node in nodes):
         faults.append("the coordinator is not registered: see citus_set_coordinator_host")
-    if not any(node.groupid > 0 and node.is_primary for node in nodes):
+    if not any(node.is_worker for node in nodes):
         faults.append("no worker is registered")
     for node in nodes:
-        if not node.isactive:
-            faults.append(f"{node} is not active")
-        if node.is_primary and not node.hasmetadata:
-            faults.append(f"{node} has no metadata")
-        if node.is_primary and not node.metadatasynced:
-            faults.append(f"the metadata of {node} is behind; Citus retries within a minute")
+        if not node.active:
+            faults.append(f"{node.address} is not active")
+        if node.is_primary and not node.metadata_synced:
+            faults.append(f"{node.address} lacks metadata; Citus sends it again within a minute")
     return faults
 
 
@@ -93,7 +81,7 @@ def leader_faults(nodes: Sequence[Node], members: Sequence[Row]) -> list[str]:
 
     ``members``: mappings with ``name``, ``group`` and ``leader``.
     """
-    primaries = {node.groupid: node.nodename for node in nodes if node.is_primary}
+    primaries = {node.group: node.address.name for node in nodes if node.is_primary}
     faults = []
     for member in members:
         registered = primaries.get(member["group"])
@@ -110,40 +98,22 @@ def leader_faults(nodes: Sequence[Node], members: Sequence[Row]) -> list[str]:
 
 
 def tables_as_declared(session: Session, tables: Sequence[Row]) -> str:
-    found = {table["name"]: _read_table(session, table["name"]) for table in tables}
-    beside = {table["colocate_with"] for table in tables} - {None, "default", "none"}
-    found.update({name: _read_table(session, name) for name in beside})
-    faults = [fault for table in tables for fault in table_faults(table, found)]
-    return conclude(faults, ", ".join(f"{table['name']} {table['type']}" for table in tables))
-
-
-def _read_table(session: Session, name: str) -> Row:
-    (row,) = session.rows(TABLE, (name, name))
-    return row
-
-
-def table_faults(declared: Row, found: Mapping[str, Row]) -> list[str]:
-    """Where a table is not as declared; ``found`` has rows of TABLE by name."""
-    name, actual = declared["name"], found[declared["name"]]
-    if actual["oid"] is None:
-        return [f"{name} does not exist"]
-    if actual["type"] != declared["type"]:
-        is_now = actual["type"] or "a plain table of the coordinator"
-        return [f"{name} is declared {declared['type']} and is {is_now}"]
-    faults = [
-        f"{name} has {option} {actual[option]}, declared is {declared[option]}"
-        for option in ("column", "shard_count")
-        if declared[option] is not None and declared[option] != actual[option]
+    """As citus_distributed_table would find them: with nothing to change."""
+    declared = [Declaration.from_options(table) for table in tables]
+    catalog = read_catalog(session, (name for each in declared for name in each.names))
+    comparison = compare(declared, catalog)
+    faults = [str(refusal) for refusal in comparison.refusals]
+    faults += [
+        f"{subject.declared.name} has {drift.part} {drift.actual}, declared is {drift.declared}"
+        for subject in comparison.subjects.values()
+        for drift in subject.drift
     ]
-    beside = found.get(declared["colocate_with"])
-    if beside is not None and beside["colocation"] != actual["colocation"]:
-        faults.append(f"{name} is not colocated with {declared['colocate_with']}")
-    return faults
+    return conclude(faults, ", ".join(f"{each.name} {each.type}" for each in declared))
 
 
 def shards_placed(session: Session) -> str:
     placements = session.rows(PLACEMENTS)
-    moves = session.rows(MOVES) if placements else []
+    moves = read_moves(session, None) if placements else ()
     counts = Counter(row["node"] for row in placements)
     seen = ", ".join(f"{node}: {count}" for node, count in sorted(counts.items(), key=str))
     return conclude(
@@ -167,12 +137,9 @@ def placement_faults(placements: Sequence[Row]) -> list[str]:
     return faults
 
 
-def move_faults(moves: Sequence[Row]) -> list[str]:
-    """What the rebalancer would move; takes rows of MOVES."""
-    ways = Counter(
-        (f"{row['sourcename']}:{row['sourceport']}", f"{row['targetname']}:{row['targetport']}")
-        for row in moves
-    )
+def move_faults(moves: Sequence[Move]) -> list[str]:
+    """What the cluster's own rebalancer would move, counted by way."""
+    ways = Counter((move.source, move.target) for move in moves)
     return [
         f"{count} shards are to be moved from {source} to {target}: run citus_rebalance"
         for (source, target), count in sorted(ways.items())

@@ -8,6 +8,8 @@ Pure: ``plan`` reads and writes nothing. It is the only place that decides.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -254,7 +256,7 @@ class Draft:
         self.nodes = {node.address: node for node in current.nodes}
         self.actions: list[Action] = []
         self.refusals: list[Refusal] = []
-        self.to_move: dict[str, int] = {}
+        self.to_move: Mapping[str, int] = {}
         """Shards that will be moved, as far as it can be known now: from where -> how many."""
         self.addresses_changed = False
         coordinators = [s for s in specs if s.group == COORDINATOR_GROUP]
@@ -364,7 +366,7 @@ class Draft:
         serving = [n for n in self.nodes.values() if n.is_primary and n.active]
         everyone_answers = not any(self.current.answer(n.address).trouble for n in serving)
         # With a node away Citus syncs by itself, node by node, as soon as each can be reached.
-        if lacking or (self.addresses_changed and everyone_answers):
+        if (lacking or self.addresses_changed) and everyone_answers:
             self.do(citus.sync_metadata(), *(replace(n, metadata_synced=True) for n in serving))
 
     def activate(self) -> None:
@@ -374,7 +376,6 @@ class Draft:
                 self.do(citus.activate_node(node), replace(node, active=True, metadata_synced=True))
 
     def add_primaries(self) -> None:
-        started: dict[str, Address] = {}
         for spec in sorted(
             (s for s in self.wanted if s.is_primary), key=lambda s: s.group != COORDINATOR_GROUP
         ):
@@ -384,7 +385,7 @@ class Draft:
             if holder is not None and (spec.group is not None or not holder.is_primary):
                 self._refuse_other_group(f"{spec.address} as a primary", holder)
                 continue
-            address = None if holder is not None else self._server_to_add(spec, started)
+            address = None if holder is not None else self._server_to_add(spec)
             if address is None:
                 continue
             node = Node(
@@ -402,11 +403,8 @@ class Draft:
             else:
                 self.do(citus.add_node(address, spec.group), node)
 
-    def _server_to_add(self, spec: NodeSpec, started: dict[str, Address]) -> Address | None:
-        """The address to register, or None when it was refused.
-
-        ``started`` remembers the servers that are added, since two names may lead to one.
-        """
+    def _server_to_add(self, spec: NodeSpec) -> Address | None:
+        """The address to register, or None when it was refused."""
         address = spec.address
         asked = f"{address} as a new node"
         if spec.members:
@@ -427,9 +425,8 @@ class Draft:
             return None
         if spec.group == COORDINATOR_GROUP:
             return address if self._is_coordinator(asked, address, answer) else None
-        same = started.setdefault(answer.started, address)
-        registered = [
-            n
+        same = [
+            n.address
             for n in self.nodes.values()
             if n.is_primary and self.current.answer(n.address).started == answer.started
         ]
@@ -448,10 +445,10 @@ class Draft:
                 "a primary has to accept writes",
                 "name its primary, or declare it with role: secondary and its group",
             )
-        elif same != address or registered:
+        elif same:
             self.refuse(
                 asked,
-                f"{registered[0].address if registered else same} leads to that same server",
+                f"{same[0]} leads to that same server",
                 "a server can be only one node",
                 "keep one of the two names",
             )
@@ -518,7 +515,7 @@ class Draft:
                     role="secondary",
                     cluster=spec.cluster,
                     active=True,
-                    metadata_synced=True,
+                    metadata_synced=False,
                     shards=True,
                 )
                 self.do(citus.add_secondary(spec.address, spec.group, spec.cluster), node)
@@ -628,32 +625,28 @@ class Draft:
                 "name one of them, or add it with citus_add_rebalance_strategy()",
             )
         drains = [node for node in sources if node in drained]
+        # What steps before this one change, Citus takes into account only when they are done.
         uncertain = bool(self.actions) and any(h.movable for h in self.current.holdings.values())
-        moving = bool(self.desired.rebalance and (self.current.moves or uncertain))
         if drained or (rebalance and sources):
             self._require_room(drained or sources, sources)
-        if not drains and not moving:
+        if not drains and not (rebalance and (self.current.moves or uncertain)):
             return
         self._require_identity(sources)
-        if drains or sources:
+        if rebalance and not uncertain:
+            self.to_move = Counter(
+                f"from {move.source} to {move.target}" for move in self.current.moves
+            )
+        else:
             self.to_move = {f"away from {n.address}": self.movable(n) for n in sources}
-        if moving and not uncertain:
-            for move in self.current.moves:
-                way = f"from {move.source} to {move.target}"
-                self.to_move[way] = self.to_move.get(way, 0) + 1
         self.do(self._move_action(rebalance or Rebalance(), sources, uncertain))
 
     def _move_action(self, rebalance: Rebalance, sources: list[Node], uncertain: bool) -> Action:
-        sizes = self.current.movable_bytes
-        parts = [
-            f"move {_count(self.movable(n), 'shard')} "
-            f"({bytes_to_human(sizes.get(n.group or 0, 0))}) away from {n.address}"
-            for n in sources
-        ]
-        if self.desired.rebalance and not uncertain:
-            parts = [f"move {_count(n, 'shard')} {way}" for way, n in self.to_move.items()]
-        elif self.desired.rebalance:
-            parts.append("rebalance the shards, as they lie then")
+        size = sum(self.current.movable_bytes.get(n.group or 0, 0) for n in sources)
+        parts = [f"move {_count(n, 'shard')} {way}" for way, n in self.to_move.items()]
+        if size and not self.desired.rebalance:
+            parts[-1] += f" ({bytes_to_human(size)} in all)"
+        if self.desired.rebalance and uncertain:
+            parts.append("rebalance the shards as they lie then")
         arguments = (rebalance.strategy, self.desired.rebalance is None, self.desired.transfer_mode)
         if rebalance.background:
             return Action(
@@ -759,7 +752,7 @@ class Draft:
             before=before,
             after=after,
             refusals=tuple(self.refusals),
-            nodes=tuple(self.nodes.values()),
+            nodes=tuple(sorted(self.nodes.values(), key=_by_group)),
         )
 
     # Refusals that several parts share
@@ -794,6 +787,11 @@ class Draft:
             "a registered node keeps its role and group",
             "correct the declaration, or drain and remove the node and register it again",
         )
+
+
+def _by_group(node: Node) -> tuple[float, bool, Address]:
+    """The order of read_nodes; a group that Citus will choose comes last."""
+    return (math.inf if node.group is None else node.group, not node.is_primary, node.address)
 
 
 def _condition(answer: Answer) -> str:

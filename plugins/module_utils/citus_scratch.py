@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ansible_collections.bss.platform.plugins.module_utils.checks import CheckFailed, conclude
-from ansible_collections.bss.platform.plugins.module_utils.citus_nodes import (
-    connect_as_node,
-    read_nodes,
-)
+from ansible_collections.bss.platform.plugins.module_utils.citus import Address, read_nodes
+from ansible_collections.bss.platform.plugins.module_utils.citus_connection import connect_as_node
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 from ansible_collections.bss.platform.plugins.module_utils.postgresql import Session
+
+# ruff: noqa: S608 (statements are put together from constants)
 
 SCHEMA = "bss_verify_scratch"
 ACCOUNTS = 500
@@ -67,7 +67,7 @@ def read_back_everywhere(session: Session, password: str) -> str:
     ``password`` as in connect_as_node().
     """
     nodes = [node for node in read_nodes(session) if node.is_primary]
-    shards = sum(node.shouldhaveshards for node in nodes)
+    shards = sum(node.shards for node in nodes)
     faults = []
     with _scratch_schema(session):
         for statement in TABLES:
@@ -77,18 +77,18 @@ def read_back_everywhere(session: Session, password: str) -> str:
             session.execute(statement)
         for node in nodes:
             try:
-                found = _read_on(session, node.nodename, node.nodeport, password)
+                found = _read_on(session, node.address, password)
             except PlatformError as error:
                 faults.append(str(error))
                 continue
             if found != EXPECTED:
-                faults.append(f"{node} reads {found}, written was {EXPECTED}")
-    names = ", ".join(str(node) for node in nodes)
+                faults.append(f"{node.address} reads {found}, written was {EXPECTED}")
+    names = ", ".join(str(node.address) for node in nodes)
     return conclude(faults, f"{EXPECTED['rows']} rows in {shards} shards, read on {names}")
 
 
-def _read_on(session: Session, host: str, port: int, password: str) -> dict[str, Any]:
-    node = connect_as_node(session, host, port, password)
+def _read_on(session: Session, address: Address, password: str) -> dict[str, Any]:
+    node = connect_as_node(session, address, password)
     try:
         (row,) = node.rows(READ)
         return row
@@ -129,5 +129,5 @@ def _termination_raises() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in zip(signals, former):
+        for number, handler in zip(signals, former, strict=True):
             signal.signal(number, handler)

@@ -137,7 +137,8 @@ def _circle(names: Sequence[str]) -> Refusal:
         asked=f"tables {', '.join(sorted(set(names)))}",
         found=f"foreign keys or colocate_with in a circle: {' -> '.join(reversed(names))}",
         why="each would have to be distributed after the next one",
-        remedy="drop one of the foreign keys and add it again afterwards",
+        remedy="let the referenced table be the one that the others are colocated with, or drop "
+        "one of the foreign keys and add it again afterwards",
     )
 
 
@@ -151,9 +152,8 @@ def _tied_units(
     """
     unit_of = {oid: frozenset({oid}) for oid in subjects}
     for key in _keys_between_local(comparison):
-        if key.referencing in subjects and key.referenced in subjects:
-            unit = unit_of[key.referencing] | unit_of[key.referenced]
-            unit_of.update(dict.fromkeys(unit, unit))
+        unit = unit_of[key.referencing] | unit_of[key.referenced]
+        unit_of.update(dict.fromkeys(unit, unit))
     return unit_of
 
 
@@ -219,11 +219,7 @@ def _tied_steps(unit: Sequence[Subject], comparison: Comparison) -> Iterator[Act
     transaction = {TRANSACTION: names}
     oids = {subject.oid for subject in unit}
     keys = [key for key in _keys_between_local(comparison) if key.referencing in oids]
-    yield Action(
-        f"distribute {names} in one transaction, as foreign keys tie them together",
-        "SET LOCAL citus.multi_shard_modify_mode TO sequential",
-        options=transaction,
-    )
+    yield _one_connection(names, transaction)
     for key in keys:
         yield Action(
             f"drop foreign key {key.name} of {key.referencing_name} for the time being",
@@ -238,6 +234,15 @@ def _tied_steps(unit: Sequence[Subject], comparison: Comparison) -> Iterator[Act
             f"ALTER TABLE {key.referencing_name} ADD CONSTRAINT {key.name} {key.definition}",
             options=transaction,
         )
+
+
+def _one_connection(names: str, transaction: Mapping[str, Any]) -> Action:
+    """Citus refuses to change what foreign keys tie together over several connections."""
+    return Action(
+        f"change {names} in one transaction, as foreign keys tie them together",
+        "SET LOCAL citus.multi_shard_modify_mode TO sequential",
+        options=transaction,
+    )
 
 
 def _distribute(
@@ -310,19 +315,27 @@ def _local_steps(comparison: Comparison, sizes: Sizes) -> Iterator[Action]:
         if subject.oid in done:
             continue
         tied = _tied_by_keys(subject.oid, comparison)
-        done |= tied
-        options = {}
+        together = {
+            oid for oid in tied & set(subjects) if subjects[oid].is_local == subject.is_local
+        }
+        done |= together
+        names = ", ".join(sorted(subjects[oid].name for oid in together))
+        arguments: dict[str, Any] = {}
+        transaction: dict[str, Any] = {}
         if subject.rewrites:
-            options = {TRANSACTION: subject.name}
+            transaction = {TRANSACTION: names}
             yield _take_back(subject, comparison, sizes)
-        names = sorted(subjects[oid].name for oid in tied & set(subjects))
-        arguments = {"cascade_via_foreign_keys": True} if len(tied) > 1 else {}
+        elif subject.citus is None and len(tied) > 1:
+            # Citus drops and adds all foreign keys that it can reach from here.
+            arguments = {"cascade_via_foreign_keys": True}
+            transaction = {TRANSACTION: names}
+            yield _one_connection(names, transaction)
         yield _call(
-            f"add {', '.join(names)} to Citus' metadata, with the rows on the coordinator",
+            f"add {names} to Citus' metadata, with the rows on the coordinator",
             "citus_add_local_table_to_metadata",
             (subject.name,),
             arguments,
-            options,
+            transaction,
         )
 
 

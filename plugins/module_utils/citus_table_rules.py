@@ -231,7 +231,7 @@ def _trigger_refusals(subject: Subject) -> Iterator[Refusal]:
 
 def _uniqueness_refusals(subject: Subject) -> Iterator[Refusal]:
     column = subject.target.column
-    for index in subject.relation.unique_indexes:
+    for index in subject.relation.unique_indexes if column else ():
         if column not in index.columns:
             yield Refusal(
                 asked=f"table {subject.declared.name}: column {column}",
@@ -396,7 +396,8 @@ def _broken_from_distributed(
                 "or drop the foreign key",
             )
         pair = (referencing.column, referenced.column)
-        if pair not in list(zip(key.columns, key.referenced_columns, strict=True)):
+        known = referencing.column_type_oid and referenced.column_type_oid
+        if known and pair not in list(zip(key.columns, key.referenced_columns, strict=True)):
             yield (
                 "it has to pair the distribution column of the one table with that of the other "
                 f"({referencing.column} with {referenced.column})",

@@ -138,7 +138,7 @@ class Cluster:
     unsafe_triggers: bool
     wal_level: str
     output_plugins: str | None
-    """output_plugin_libraries; None where PostgreSQL does not restrict them."""
+    """output_plugin_libraries; None where PostgreSQL knows no such limit or does not tell."""
 
 
 @dataclass(frozen=True)
@@ -193,13 +193,15 @@ def read_catalog(session: Session, names: Iterable[str]) -> Catalog:
                 "the database that has the extension, or run CREATE EXTENSION citus there."
             ) from error
         raise
-    oids = _read_oids(session, asked)
-    relations = sorted(set(oids.values()))
+    found = _read_oids(session, asked)
+    relations = _read_relations(session, sorted(set(found.values())))
+    # Citus hides its shards from the second of these queries, but not from the first.
+    oids = {name: oid for name, oid in found.items() if oid in relations}
     return Catalog(
         oids=oids,
-        relations=_read_relations(session, relations),
+        relations=relations,
         citus_tables=citus_tables,
-        foreign_keys=_read_foreign_keys(session, relations),
+        foreign_keys=_read_foreign_keys(session, list(relations)),
         cluster=cluster,
         known_names=() if len(oids) == len(asked) else _read_table_names(session),
     )
@@ -207,7 +209,7 @@ def read_catalog(session: Session, names: Iterable[str]) -> Catalog:
 
 def read_size(session: Session, relation: Relation) -> Size:
     """Rows, counted, and bytes of one table: two queries that every shard takes part in."""
-    rows = session.value(f"SELECT count(*) FROM {relation.name}")
+    count = f"SELECT count(*) FROM {relation.name}"  # noqa: S608 (quoted by the catalog)
     size = session.value(
         """
         SELECT coalesce(sum(citus_total_relation_size(member)), 0)::bigint
@@ -215,7 +217,7 @@ def read_size(session: Session, relation: Relation) -> Size:
         """,
         (relation.oid, relation.oid),
     )
-    return Size(rows=rows, bytes=size)
+    return Size(rows=session.value(count), bytes=size)
 
 
 def _read_cluster(session: Session) -> Cluster:
@@ -232,7 +234,8 @@ def _read_cluster(session: Session) -> Cluster:
                current_setting('citus.shard_replication_factor')::int AS replication_factor,
                current_setting('citus.enable_unsafe_triggers')::boolean AS unsafe_triggers,
                current_setting('wal_level') AS wal_level,
-               current_setting('output_plugin_libraries', true) AS output_plugins,
+               CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                    THEN current_setting('output_plugin_libraries', true) END AS output_plugins,
                set_config('jit', 'off', false) AS jit
         """
     )

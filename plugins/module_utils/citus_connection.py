@@ -1,12 +1,11 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""The nodes that a Citus cluster knows, and the way they reach each other."""
+"""The way the nodes of a Citus cluster reach each other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ansible_collections.bss.platform.plugins.module_utils.citus import Address
 from ansible_collections.bss.platform.plugins.module_utils.postgresql import (
     CONNECT_TIMEOUT_S,
     CannotConnect,
@@ -19,42 +18,6 @@ try:
 except ImportError:  # postgresql.connect() has said so before anything here is called
     pass
 
-STANDIN_MARK = "stand-in"
-"""In citus_version() of the test stand-in, which distributes nothing."""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A row of pg_dist_node."""
-
-    nodeid: int
-    groupid: int
-    nodename: str
-    nodeport: int
-    noderole: str
-    """``primary``, ``secondary`` or ``unavailable``."""
-    isactive: bool
-    hasmetadata: bool
-    metadatasynced: bool
-    shouldhaveshards: bool
-
-    def __str__(self) -> str:
-        return f"{self.nodename}:{self.nodeport}"
-
-    @property
-    def is_primary(self) -> bool:
-        return self.noderole == "primary"
-
-
-def read_nodes(session: Session) -> list[Node]:
-    """All nodes, primaries and secondaries, in order of group."""
-    rows = session.rows(
-        "SELECT nodeid, groupid, nodename, nodeport, noderole::text, isactive, hasmetadata, "
-        "metadatasynced, shouldhaveshards FROM pg_dist_node "
-        "ORDER BY groupid, noderole, nodename, nodeport"
-    )
-    return [Node(**row) for row in rows]
-
 
 def node_conninfo(session: Session) -> dict[str, str]:
     """citus.node_conninfo of this server, by keyword (``sslmode``, ...)."""
@@ -62,7 +25,7 @@ def node_conninfo(session: Session) -> dict[str, str]:
     return dict(parse_dsn(conninfo or ""))
 
 
-def connect_as_node(session: Session, host: str, port: int, password: str = "") -> Session:
+def connect_as_node(session: Session, address: Address, password: str = "") -> Session:
     """Reach another server as Citus on this one does: same settings, same credentials.
 
     They are citus.node_conninfo and, where there is any, pg_dist_authinfo; the
@@ -73,7 +36,7 @@ def connect_as_node(session: Session, host: str, port: int, password: str = "") 
         "SELECT a.authinfo FROM pg_dist_authinfo a LEFT JOIN pg_dist_node n USING (nodeid) "
         "WHERE a.rolename = current_user "
         "AND (a.nodeid = 0 OR (n.nodename = %s AND n.nodeport = %s)) ORDER BY a.nodeid DESC",
-        (host, port),
+        (address.name, address.port),
     )
     (own,) = session.rows("SELECT current_user AS user, current_database() AS dbname")
     keywords = {
@@ -82,13 +45,13 @@ def connect_as_node(session: Session, host: str, port: int, password: str = "") 
         **({"password": password} if password else {}),
         **node_conninfo(session),
         **parse_dsn(authinfo or ""),
-        "host": host,
-        "port": port,
+        "host": address.name,
+        "port": address.port,
         **own,
     }
     try:
         connection = psycopg2.connect(make_dsn(**keywords))
     except psycopg2.Error as error:
-        raise CannotConnect(f"{host}:{port}: {' '.join(str(error).split())}") from error
+        raise CannotConnect(f"{address}: {' '.join(str(error).split())}") from error
     connection.autocommit = True
-    return Session(connection, f"{host}:{port}/{own['dbname']}")
+    return Session(connection, f"{address}/{own['dbname']}")

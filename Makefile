@@ -1,0 +1,82 @@
+# The verbs of a checkout. What an operator does to a platform of their own is
+# in playbooks/; these set up the tools, the lab and the tests around it.
+#
+#   BSS_ARTIFACTS   directory of packages and archives (default: artifacts/)
+#   CITUS=real      demand the real Citus from there; without it the tests fall
+#                   back to the stand-in and say so
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON ?= python3.11
+REGION ?= us-east
+INVENTORY := inventories/$(REGION)
+export BSS_ARTIFACTS ?= $(CURDIR)/artifacts
+export CITUS ?= any
+# Only what is installed here decides: no configuration of the user's own.
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONWARNINGS := ignore
+PLAY := $(VENV)/bin/ansible-playbook -i $(INVENTORY)
+
+.PHONY: help
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: tools engine ## from nothing to a verified region with data: lab, site.yml, data, verify, a table
+	@$(VENV)/bin/python lab/demo.py --inventory $(INVENTORY)
+
+.PHONY: down
+down: tools ## remove what demo made, and nothing else
+	@$(PLAY) playbooks/lab_down.yml
+
+.PHONY: tools
+tools: $(VENV)/.installed ## the controller's tools, into .venv
+
+$(VENV)/.installed: requirements.txt
+	@echo "Installing the controller's tools into $(VENV) (about a minute) ..."
+	@lab/make-virtual-environment $(PYTHON) $(VENV) requirements.txt
+	@touch $@
+
+$(VENV)/.installed-tests: tests/requirements.txt $(VENV)/.installed
+	@echo "Installing the tests' tools into $(VENV) ..."
+	@lab/make-virtual-environment $(PYTHON) $(VENV) tests/requirements.txt
+	@touch $@
+
+.PHONY: engine
+engine: ## Docker Engine, where none runs
+	@lab/start-docker-engine
+
+.PHONY: artifacts
+artifacts: tools ## fill artifacts/ with what a closed network needs, with checksums
+	@$(PLAY) playbooks/fetch_artifacts.yml
+
+.PHONY: lint
+lint: $(VENV)/.installed-tests ## every linter, over everything
+	@tests/lint $(VENV)
+
+.PHONY: unit
+unit: $(VENV)/.installed-tests ## tests without a network
+	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/unit
+
+.PHONY: contract
+contract: $(VENV)/.installed-tests engine ## modules against a real PostgreSQL with Citus
+	@lab/make-host-image bss-lab-host:bookworm
+	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/contract
+
+.PHONY: molecule
+molecule: $(VENV)/.installed-tests engine ## whole regions: made, broken, mended, verified
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" molecule/run
+
+.PHONY: test
+test: lint unit contract molecule ## all tests (what CI runs)
+
+.PHONY: bench
+bench: $(VENV)/.installed-tests engine ## measure speed; results in bench/results
+	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY)
+
+.PHONY: reference
+reference: $(VENV)/.installed-tests ## write docs/reference anew from the options' own documentation
+	@$(VENV)/bin/python docs/generate.py

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""Run the playbooks of a whole region one after the other and time each.
+
+What `make demo` does once the tools and Docker Engine are there. Ends with a
+table of what runs where and how to connect, and writes the times to
+reports/demo.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+PROJECT = Path(__file__).resolve().parent.parent
+
+PARTS = (
+    ("lab_up", "the lab's hosts"),
+    ("site", "etcd, PostgreSQL with Citus under Patroni, the workload's schema"),
+    ("load", "the workload's data"),
+    ("verify", "every check"),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inventory", default="inventories/us-east", type=Path)
+    inventory = parser.parse_args().inventory
+    times: dict[str, float] = {}
+    for number, (playbook, what) in enumerate(PARTS, start=1):
+        print(f"\n=== {number}/{len(PARTS)} {playbook}: {what}", flush=True)
+        began = time.monotonic()
+        run = subprocess.run(
+            [BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"], cwd=PROJECT
+        )
+        times[playbook] = round(time.monotonic() - began, 1)
+        if run.returncode:
+            print(
+                f"\n{playbook} failed after {times[playbook]:.0f} s. Once its message above is "
+                "mended, `make demo` goes on from what is there.",
+                file=sys.stderr,
+            )
+            return run.returncode
+    (PROJECT / "reports").mkdir(exist_ok=True)
+    (PROJECT / "reports" / "demo.json").write_text(json.dumps(times, indent=2) + "\n")
+    print("\n" + "\n".join(summary(read_hosts(inventory), inventory, times)))
+    return 0
+
+
+def read_hosts(inventory: Path) -> dict[str, dict]:
+    """Hosts of the inventory with their variables, and the groups of each."""
+    listing = subprocess.run(
+        [BIN / "ansible-inventory", "-i", inventory, "--list"],
+        cwd=PROJECT, check=True, capture_output=True, text=True,
+    )
+    tree = json.loads(listing.stdout)
+    hosts = tree["_meta"]["hostvars"]
+    for variables in hosts.values():
+        variables["groups"] = []
+    for group, content in tree.items():
+        for host in content.get("hosts", ()):
+            hosts[host]["groups"].append(group)
+    return hosts
+
+
+def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) -> list[str]:
+    """The table at the end, as lines."""
+    lines = ["What runs where", f"  {'host':<10}{'address':<15}{'on this machine':<24}services"]
+    for host, variables in sorted(hosts.items()):
+        services = []
+        if "citus_coordinator" in variables["groups"]:
+            services.append("Citus coordinator")
+        if "citus_worker" in variables["groups"]:
+            services.append(f"Citus worker, group {variables['citus_group']}")
+        if "etcd" in variables["groups"]:
+            services.append("etcd")
+        published = ", ".join(
+            f"localhost:{ports.split(':')[0]}" for ports in variables.get("lab_published_ports", ())
+        )
+        lines.append(
+            f"  {host:<10}{variables.get('ansible_host', ''):<15}{published:<24}{', '.join(services)}"
+        )
+    secrets = inventory.parent / ".secrets"
+    port = next(
+        variables["lab_published_ports"][0].split(":")[0]
+        for variables in hosts.values()
+        if "citus_coordinator" in variables["groups"]
+    )
+    lines += [
+        "",
+        "How to connect",
+        f"  PGPASSWORD=$(cat {secrets}/bss_password) psql \\",
+        f'    "host=localhost port={port} user=bss dbname=bss sslmode=verify-full '
+        f'sslrootcert={secrets}/ca/ca.crt"',
+        "  docker exec -it us-c1 patronictl list        who leads which group",
+        "",
+        "How long each part took",
+    ]
+    lines += [f"  {part:<10}{seconds:>7.1f} s" for part, seconds in times.items()]
+    lines += [
+        f"  {'together':<10}{sum(times.values()):>7.1f} s",
+        "",
+        f"Again, and nothing changes:  {BIN.parent.name}/bin/ansible-playbook playbooks/site.yml -i {inventory}",
+        "Away with it:                make down",
+    ]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,429 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""Each rule against a real inventory on disk, read as a run of Ansible reads it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+from ansible_collections.bss.platform.plugins.plugin_utils.inventory import (
+    Inventory,
+    read_inventory,
+)
+from ansible_collections.bss.platform.plugins.plugin_utils.inventory_rules import judge, summary
+
+SPECS: dict[str, dict[str, Any]] = {
+    "region": {"type": "str"},
+    "citus_group": {"type": "int"},
+    "citus_database": {"type": "str", "default": "bss"},
+    "citus_source": {"type": "str", "choices": ["package", "upstream"], "default": "upstream"},
+    "citus_version": {"type": "str", "default": "13.2"},
+    "citus_settings": {"type": "dict", "default": {}},
+    "citus_secret": {"type": "int", "no_log": True},
+    "postgresql_version": {"type": "int", "default": 15},
+    "postgresql_memory_mb": {"type": "int", "default": "{{ ansible_facts.memtotal_mb }}"},
+    "patroni_version": {"type": "str", "default": "4.1.5"},
+    "platform_foreign_variables": {"type": "list", "elements": "str", "default": []},
+}
+
+US_EAST: dict[str, Any] = {
+    "us_east": {
+        "vars": {"region": "us-east"},
+        "hosts": {
+            "us-c1": {"ansible_host": "10.0.0.1"},
+            "us-w1": {"ansible_host": "10.0.0.2"},
+            "us-w2": {"ansible_host": "10.0.0.3"},
+        },
+    },
+    "citus_coordinator": {"hosts": {"us-c1": {"citus_group": 0}}},
+    "citus_worker": {"hosts": {"us-w1": {"citus_group": 1}, "us-w2": {"citus_group": 2}}},
+    "etcd": {"hosts": {"us-c1": {}, "us-w1": {}, "us-w2": {}}},
+}
+
+EU_WEST: dict[str, Any] = {
+    "eu_west": {
+        "vars": {"region": "eu-west"},
+        "hosts": {
+            "eu-c1": {"ansible_host": "10.0.1.1"},
+            "eu-w1": {"ansible_host": "10.0.1.2"},
+        },
+    },
+    "citus_coordinator": {"hosts": {"eu-c1": {"citus_group": 0}}},
+    "citus_worker": {"hosts": {"eu-w1": {"citus_group": 1}}},
+}
+
+
+@pytest.fixture
+def us_east() -> dict[str, Any]:
+    """An inventory that nothing is wrong with, for a test to spoil."""
+    return copy.deepcopy(US_EAST)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Inventory]:
+    def read(*inventories: dict[str, Any]) -> Inventory:
+        sources = []
+        for number, content in enumerate(inventories):
+            source = tmp_path / f"region-{number}" / "hosts.yml"
+            source.parent.mkdir(exist_ok=True)
+            source.write_text(yaml.safe_dump(content))
+            sources.append(str(source))
+        loader = DataLoader()
+        manager = InventoryManager(loader=loader, sources=sources)
+        hostvars = HostVars(manager, VariableManager(loader=loader, inventory=manager), loader)
+        return read_inventory(loader, sources, manager.get_groups_dict(), hostvars, SPECS)
+
+    return read
+
+
+@pytest.fixture
+def problems(read: Callable[..., Inventory]) -> Callable[..., list[str]]:
+    def problems(*inventories: dict[str, Any]) -> list[str]:
+        return [str(refusal) for refusal in judge(read(*inventories))]
+
+    return problems
+
+
+def only(problems: list[str]) -> str:
+    assert len(problems) == 1, problems
+    return problems[0]
+
+
+def test_a_right_inventory_is_summed_up(read, problems, us_east):
+    inventory = read(us_east)
+    assert judge(inventory) == []
+    assert summary(inventory) == "1 region, 3 hosts, 2 variables of ours"
+
+
+def test_two_inventories_are_one_platform(read, us_east):
+    inventory = read(us_east, EU_WEST)
+    assert judge(inventory) == []
+    assert summary(inventory) == "2 regions, 5 hosts, 2 variables of ours"
+
+
+def test_one_inventory_of_several_groups_of_a_region(problems, us_east):
+    us_east["us_east"]["children"] = {"us_east_db": {"hosts": {"us-w2": {}}}}
+    us_east["us_east_db"] = {"vars": {"region": "us-east"}}
+    assert problems(us_east) == []
+
+
+def test_an_inventory_without_a_host_of_ours(problems):
+    problem = only(problems({"web": {"hosts": {"www": {}}}}))
+    assert "no host of this platform" in problem
+    assert "-i inventories/us-east" in problem
+
+
+def test_hosts_of_others_are_not_judged(problems, us_east):
+    us_east["web"] = {"hosts": {"www1": {}, "www2": {}}, "vars": {"ansible_host": "10.9.9.9"}}
+    us_east["web"]["vars"]["citus_dashboard_url"] = "https://example.org"
+    assert problems(us_east) == []
+
+
+# Regions
+
+
+@pytest.mark.parametrize("thing", ["coordinator", "worker"])
+def test_a_region_without(thing, problems, us_east):
+    del us_east[f"citus_{thing}"]
+    problem = only(problems(us_east))
+    assert problem.startswith(f"region: us-east: a region has at least one {thing}")
+    assert f"put a host of us_east into group citus_{thing}" in problem
+
+
+def test_the_second_region_without_a_worker(problems, us_east):
+    eu_west = copy.deepcopy(EU_WEST)
+    del eu_west["citus_worker"]
+    assert only(problems(us_east, eu_west)).startswith("region: eu-west: a region has at least")
+
+
+def test_a_misspelt_function_group(problems, us_east):
+    us_east["citus_workers"] = us_east.pop("citus_worker")
+    assert "rename group citus_workers to citus_worker" in only(problems(us_east))
+
+
+def test_a_region_group_without_the_variable(problems, us_east):
+    del us_east["us_east"]["vars"]
+    problem = only(problems(us_east))
+    assert problem.startswith("region of us-c1, us-w1 and us-w2: not set")
+    assert "group like us_east with region: us-east" in problem
+
+
+@pytest.mark.parametrize("group", ["etcd", "kafka"])
+def test_a_host_with_a_function_and_no_region(group, problems, us_east):
+    us_east.setdefault(group, {"hosts": {"us-c1": {}, "us-w1": {}, "us-w2": {}}})
+    us_east[group]["hosts"]["stray"] = {}
+    assert problems(us_east)[0].startswith("region of stray: not set")
+
+
+def test_a_region_that_is_not_named_like_its_group(problems, us_east):
+    us_east["us_east"]["vars"]["region"] = "us-eats"
+    problem = only(problems(us_east))
+    assert problem.startswith("region: us-eats (group us_east)")
+    assert "set region: us-east in group us_east, or name the group us_eats" in problem
+
+
+def test_a_region_that_only_hosts_declare(problems, us_east):
+    us_east["elsewhere"] = us_east.pop("us_east")
+    del us_east["elsewhere"]["vars"]
+    for host in us_east["elsewhere"]["hosts"].values():
+        host["region"] = "us-east"
+    assert "add the hosts to a group us_east" in only(problems(us_east))
+
+
+@pytest.mark.parametrize("second", ["eu_west", "us_west"])
+def test_a_host_in_two_regions(second, problems, us_east):
+    """Whichever of the two regions wins the merge."""
+    us_east[second] = {"vars": {"region": second.replace("_", "-")}, "hosts": {"us-w2": {}}}
+    found = [problem for problem in problems(us_east) if "a host is in one region" in problem]
+    assert "us_east" in only(found) and second in only(found)
+
+
+# Groups of the cluster
+
+
+def test_a_coordinator_of_another_group(problems, us_east):
+    us_east["citus_coordinator"]["hosts"]["us-c1"]["citus_group"] = 4
+    problem = only(problems(us_east))
+    assert problem.startswith("citus_group: 4 (host us-c1)")
+    assert "set citus_group: 0 for us-c1" in problem
+
+
+def test_a_coordinator_is_of_group_0_when_nothing_is_said(problems, us_east):
+    del us_east["citus_coordinator"]["hosts"]["us-c1"]["citus_group"]
+    assert problems(us_east) == []
+
+
+@pytest.mark.parametrize("number", [None, 0, -1])
+def test_a_worker_without_a_group(number, problems, us_east):
+    us_east["citus_worker"]["hosts"]["us-w2"] = {} if number is None else {"citus_group": number}
+    problem = only(problems(us_east))
+    assert problem.startswith(f"citus_group: {'not set' if number is None else number} (host us-w2")
+    assert "set citus_group: 2 for us-w2" in problem
+
+
+def test_several_workers_without_a_group_are_given_different_ones(problems, us_east):
+    us_east["citus_worker"]["hosts"] = {"us-w1": {}, "us-w2": {}}
+    first, second = problems(us_east)
+    assert "set citus_group: 1 for us-w1" in first
+    assert "set citus_group: 2 for us-w2" in second
+
+
+def test_a_standby_has_the_group_of_its_primary(problems, us_east):
+    us_east["us_east"]["hosts"]["us-w1b"] = {}
+    us_east["citus_worker"]["hosts"]["us-w1b"] = {"citus_group": 1}
+    assert problems(us_east) == []
+
+
+# Majorities
+
+
+@pytest.mark.parametrize(
+    ("members", "remedy"), [([], "make it 3, or 1"), (["us-c1", "us-w1"], "make it 1 or 3")]
+)
+def test_an_even_number_of_etcd_members(members, remedy, problems, us_east):
+    us_east["etcd"]["hosts"] = {host: {} for host in members}
+    problem = only(problems(us_east))
+    assert problem.startswith(f"group etcd: {len(members)} members in all")
+    assert remedy in problem
+
+
+def test_etcd_members_are_counted_over_both_regions(problems, us_east):
+    eu_west = {**copy.deepcopy(EU_WEST), "etcd": {"hosts": {"eu-c1": {}}}}
+    assert only(problems(us_east, eu_west)).startswith("group etcd: 4 members in all")
+
+
+@pytest.mark.parametrize("group", ["kafka", "kafka_controller"])
+def test_an_even_number_of_kafka_controllers(group, problems, us_east):
+    us_east["kafka"] = {"hosts": {"us-c1": {}}}
+    us_east[group] = {"hosts": {"us-c1": {}, "us-w1": {}}}
+    problem = only(problems(us_east))
+    assert problem.startswith(f"group {group}: 2 members in us-east")
+
+
+def test_kafka_controllers_are_counted_in_each_region(problems, us_east):
+    us_east["kafka"] = {"hosts": {"us-c1": {}}}
+    eu_west = {**copy.deepcopy(EU_WEST), "kafka": {"hosts": {"eu-c1": {}}}}
+    assert problems(us_east, eu_west) == []
+
+
+# Addresses
+
+
+def test_one_address_twice(problems, us_east):
+    us_east["us_east"]["hosts"]["us-w2"]["ansible_host"] = "10.0.0.2"
+    problem = only(problems(us_east))
+    assert problem.startswith("ansible_host: 10.0.0.2, port 22")
+    assert "us-w1 and us-w2" in problem
+
+
+def test_one_address_with_two_ports_is_two_hosts(problems, us_east):
+    us_east["us_east"]["hosts"]["us-w2"] = {"ansible_host": "10.0.0.2", "ansible_port": "2222"}
+    assert problems(us_east) == []
+
+
+# Versions
+
+
+@pytest.mark.parametrize("where", ["us_east", "citus_worker"])
+def test_citus_that_does_not_run_on_postgresql(where, problems, us_east):
+    us_east[where].setdefault("vars", {})["postgresql_version"] = 14
+    problem = only(problems(us_east))
+    assert problem.startswith(f"citus_version: 13.2 with postgresql_version: 14 (group {where})")
+    assert "Citus 13.2 runs on PostgreSQL 15, 16 and 17 only" in problem
+    assert "set postgresql_version: 17, or citus_version: 12.1" in problem
+
+
+def test_citus_and_postgresql_that_go_together(problems, us_east):
+    us_east["us_east"]["vars"] |= {"citus_version": "12.1", "postgresql_version": "14"}
+    assert problems(us_east) == []
+
+
+def test_an_unknown_release_of_citus(problems, us_east):
+    us_east["us_east"]["vars"]["citus_version"] = "9.9"
+    assert only(problems(us_east)).startswith("citus_version: 9.9 (group us_east)")
+
+
+def test_an_old_patroni(problems, us_east):
+    us_east["us_east"]["vars"]["patroni_version"] = "3.0.2"
+    assert only(problems(us_east)).startswith("patroni_version: 3.0.2 (group us_east)")
+
+
+# Names of variables
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("citus_databse", "citus_database"),
+        ("postgres_version", "postgresql_version"),
+        ("ctius_database", "citus_database"),
+    ],
+)
+def test_a_misspelt_variable(name, meant, problems, us_east):
+    us_east["us_east"]["vars"][name] = "hunter2"
+    problem = only(problems(us_east))
+    assert problem.startswith(f"{name} (group us_east): no role reads")
+    assert f"rename it to {meant}" in problem
+    assert "hunter2" not in problem
+
+
+def test_a_variable_like_none_of_ours(problems, us_east):
+    us_east["us_east"]["hosts"]["us-w1"]["citus_zebra"] = 1
+    problem = only(problems(us_east))
+    assert problem.startswith("citus_zebra (host us-w1)")
+    assert "To go on: remove it" in problem
+
+
+def test_variables_of_others(problems, us_east):
+    us_east["us_east"]["vars"] |= {
+        "regions": ["us"],
+        "nginx_port": 80,
+        "citus_exporter_port": 1,
+        "platform_foreign_variables": ["citus_exporter_*"],
+    }
+    assert problems(us_east) == []
+
+
+def test_a_misspelt_variable_beside_the_inventory(tmp_path, problems, us_east):
+    group_vars = tmp_path / "region-0" / "group_vars"
+    group_vars.mkdir(parents=True)
+    (group_vars / "citus_worker.yml").write_text("citus_databse: x\n")
+    assert only(problems(us_east)).startswith("citus_databse (group citus_worker)")
+
+
+# Values of variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown", "remedy"),
+    [
+        ("citus_group", "one", "'one'", "give a value of type int"),
+        ("citus_settings", [1], "[1]", "give a value of type dict"),
+        ("citus_source", "standing", "'standing'", "give one of package and upstream"),
+        ("postgresql_memory_mb", "{{ 'a' ~ 'lot' }}", "'alot'", "give a value of type int"),
+        ("ansible_port", "ssh", "'ssh'", "give a value of type int"),
+    ],
+)
+def test_a_value_of_another_type(name, value, shown, remedy, problems, us_east):
+    us_east["citus_worker"]["hosts"]["us-w2"][name] = value
+    problem = only(problems(us_east))
+    assert problem.startswith(f"{name}: {shown} (host us-w2)")
+    assert remedy in problem
+
+
+def test_a_bad_value_of_many_hosts_is_told_once(problems, us_east):
+    us_east["us_east"]["vars"]["postgresql_version"] = "fifteen"
+    assert "(group us_east)" in only(problems(us_east))
+
+
+def test_a_secret_is_not_shown(problems, us_east):
+    us_east["us_east"]["vars"]["citus_secret"] = "hunter2"
+    problem = only(problems(us_east))
+    assert problem.startswith("citus_secret: (secret)")
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("{{ nowhere }}", "'nowhere' is undefined"),
+        ("{{ oops ", "unexpected end of template"),
+        ("{{ 1 | no_such_filter }}", "no_such_filter"),
+        ("{{ 'x' | int(1, 2, 3, 4) }}", "int"),
+    ],
+)
+def test_a_template_that_fails(value, said, problems, us_east):
+    us_east["us_east"]["vars"]["citus_database"] = value
+    problem = only(problems(us_east))
+    assert problem.startswith("citus_database (group us_east): its value cannot be worked out")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{{ ansible_facts.memtotal_mb // 4 }}",
+        "{{ hostvars['us-w2'].ansible_facts.memtotal_mb }}",
+        "{{ half_of_it }}",
+        "{{ postgresql_shared_buffers_of_a_role }}",
+        "{{ lookup('ansible.builtin.file', '/nowhere') }}",
+        "{{ undefined_elsewhere | default(512) }}",
+        "{{ hostvars['us-w2'].citus_group * 512 }}",
+    ],
+)
+def test_a_value_that_is_completed_later_is_left_to_its_role(value, problems, us_east):
+    us_east["us_east"]["vars"] |= {
+        "postgresql_memory_mb": value,
+        "half_of_it": "{{ ansible_facts.memtotal_mb // 2 }}",
+    }
+    assert problems(us_east) == []
+
+
+def test_a_lookup_is_not_made(tmp_path, read, us_east):
+    """The password lookup makes the password that it is to read."""
+    made = tmp_path / "made"
+    us_east["us_east"]["vars"] |= {
+        "citus_database": "{{ name_of_it }}",
+        "name_of_it": f"{{{{ lookup('ansible.builtin.password', '{made}') }}}}",
+    }
+    inventory = read(us_east)
+    assert "citus_database" in inventory.hosts["us-c1"].undecided
+    assert not made.exists()
+
+
+def test_everything_is_told_at_once(problems, us_east):
+    us_east["us_east"]["vars"]["citus_databse"] = "x"
+    us_east["us_east"]["hosts"]["us-w2"]["ansible_host"] = "10.0.0.2"
+    us_east["citus_worker"]["hosts"]["us-w1"] = {}
+    del us_east["etcd"]["hosts"]["us-c1"]
+    assert len(problems(us_east)) == 4
