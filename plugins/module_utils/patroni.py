@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 
@@ -36,25 +36,32 @@ MEMBER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 REQUEST_TIMEOUT_S = 10
-# A switchover or a restart is answered when it is done.
-ACTION_TIMEOUT_S = 120
-POLL_S = 0.5
 
 
 class CannotReachPatroni(PlatformError):
-    """No member that was asked answered."""
+    """Nobody who was asked answered; ``failures`` has a text for each."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"Patroni did not answer {'; '.join(failures)}. Check that the hosts are up, that "
+            "their unit patroni runs and reaches etcd, and the certificate options."
+        )
+
+
+class AnswerLost(CannotReachPatroni):
+    """A change was sent and its answer did not come: it may have been done."""
 
 
 class PatroniRefused(PlatformError):
     """Patroni answered, and said no; carries the HTTP status."""
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, request: str, words: str, status: int) -> None:
         self.status = status
-        super().__init__(message)
-
-
-class WaitedTooLong(PlatformError):
-    """What was waited for did not come within its time."""
+        super().__init__(
+            f"Patroni refused {request}: {words} (status {status}). See `patronictl list` and "
+            "`journalctl -u patroni` on that host, then run the same again."
+        )
 
 
 class Api:
@@ -68,42 +75,45 @@ class Api:
         """The JSON of a member's answer, also of one that says it is not well."""
         return self._request("GET", url, None, REQUEST_TIMEOUT_S)
 
-    def send(self, method: str, url: str, body: Mapping[str, Any]) -> str:
-        """Send a change; raises PatroniRefused with Patroni's own words."""
+    def send(
+        self, method: str, url: str, body: Mapping[str, Any], timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
+        """Send a change and wait for the answer, which comes when it is done.
+
+        Raises PatroniRefused with Patroni's own words, and AnswerLost.
+        """
         self.sent.append(f"{method} {url} {json.dumps(body, sort_keys=True)}")
-        answer = self._request(method, url, body, ACTION_TIMEOUT_S)
-        return str(answer.get("text", ""))
+        self._request(method, url, body, timeout_s)
 
     def _request(
-        self, method: str, url: str, body: Mapping[str, Any] | None, timeout_s: int
+        self, method: str, url: str, body: Mapping[str, Any] | None, timeout_s: float
     ) -> dict[str, Any]:
         try:
-            with open_url(
-                url,
-                method=method,
-                data=None if body is None else json.dumps(body),
-                headers={"Content-Type": "application/json"},
-                timeout=timeout_s,
-                ca_path=self._options["ca_cert"],
-                client_cert=self._options["client_cert"],
-                client_key=self._options["client_key"],
-                use_proxy=False,
-            ) as response:
-                return _json_or_text(response.read())
-        except HTTPError as error:
-            answer = error.read()
-            if method == "GET" and error.code == 503:
-                return _json_or_text(answer)
-            raise PatroniRefused(
-                f"Patroni refused {method} {url}: {_plain(answer) or error.reason} "
-                f"(status {error.code}).",
-                error.code,
-            ) from error
-        except (URLError, OSError, ValueError) as error:
-            raise CannotReachPatroni(
-                f"Patroni did not answer {method} {url}: {getattr(error, 'reason', error)}. "
-                "Check that the host is up and its unit patroni runs, and the certificate options."
-            ) from error
+            try:
+                with open_url(
+                    url,
+                    method=method,
+                    data=None if body is None else json.dumps(body),
+                    headers={"Content-Type": "application/json"},
+                    timeout=timeout_s,
+                    ca_path=self._options["ca_cert"],
+                    client_cert=self._options["client_cert"],
+                    client_key=self._options["client_key"],
+                    use_proxy=False,
+                ) as response:
+                    return _json(response.read())
+            except HTTPError as error:
+                answer = error.read()
+                if method == "GET" and error.code == 503:
+                    return _json(answer)
+                words = _plain(answer) or error.reason
+                raise PatroniRefused(f"{method} {url}", words, error.code) from error
+        except (URLError, ValueError) as error:  # before anything was sent
+            why = getattr(error, "reason", error)
+            raise CannotReachPatroni([f"{method} {url} ({why})"]) from error
+        except (OSError, HTTPException) as error:
+            lost = CannotReachPatroni if method == "GET" else AnswerLost
+            raise lost([f"{method} {url} ({error})"]) from error
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,11 @@ class Member:
     state: str
     api_url: str
     lag_bytes: int | None = None
+    """None where Patroni does not know it, and for the primary."""
     pending_restart: bool = False
+    pending_settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Settings that wait for a restart: ``old_value`` and ``new_value`` of each."""
+    nofailover: bool = False
 
     @property
     def is_primary(self) -> bool:
@@ -129,6 +143,10 @@ class Member:
     def serves(self) -> bool:
         return self.state in ("running", "streaming")
 
+    @property
+    def streams(self) -> bool:
+        return not self.is_primary and self.state == "streaming"
+
 
 @dataclass(frozen=True)
 class Group:
@@ -137,6 +155,10 @@ class Group:
     number: int
     members: tuple[Member, ...]
     paused: bool = False
+    synchronous: bool = False
+    """Commits wait for the standbys that are named synchronous; only they may take over."""
+    missing: tuple[str, ...] = ()
+    """Names that are declared and that Patroni does not know (any more)."""
 
     @property
     def primary(self) -> Member | None:
@@ -146,152 +168,103 @@ class Group:
     def standbys(self) -> tuple[Member, ...]:
         return tuple(member for member in self.members if not member.is_primary)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the primary serves, all standbys stream and nobody is missing."""
+        primary = self.primary
+        return (
+            primary is not None
+            and primary.serves
+            and all(member.streams for member in self.standbys)
+            and not self.missing
+        )
+
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)
 
-    def best_standby(self) -> Member | None:
-        """Who takes over with the least to lose: synchronous first, then least lag."""
-        able = [member for member in self.standbys if member.state == "streaming"]
-        return min(
-            able,
-            key=lambda member: (not member.is_sync, member.lag_bytes or 0, member.name),
-            default=None,
-        )
+    def candidates(self) -> tuple[Member, ...]:
+        """Who can take over, least to lose first; where some are synchronous, only they."""
+        able = [member for member in self.standbys if member.streams and not member.nofailover]
+        synchronous = [member for member in able if member.role == "sync_standby"]
+        return tuple(sorted(synchronous or able, key=_least_lag))
+
+    def __str__(self) -> str:
+        said = [
+            f"{member.name} ({member.role}, {member.state}"
+            f"{', waits for a restart' if member.pending_restart else ''})"
+            for member in self.members
+        ]
+        return ", ".join([*said, *(f"{name} (unknown to Patroni)" for name in self.missing)])
 
 
-def read_groups(api: Api, members: Iterable[Mapping[str, Any]]) -> dict[int, Group]:
+def read_groups(api: Api, members: Sequence[Mapping[str, Any]]) -> dict[int, Group]:
     """Read each group from the first of its declared members that answers.
 
-    ``members`` are mappings with ``url`` and ``group``. Raises
+    ``members`` are mappings with ``name``, ``url`` and ``group``. Raises
     CannotReachPatroni when no member of a group answers.
     """
-    urls: dict[int, list[str]] = {}
-    for member in members:
-        urls.setdefault(int(member["group"]), []).append(member["url"].rstrip("/"))
-    return {number: read_group(api, number, urls[number]) for number in sorted(urls)}
+    numbers = sorted({int(member["group"]) for member in members})
+    return {number: read_declared(api, members, number) for number in numbers}
 
 
-def read_group(api: Api, number: int, urls: Sequence[str]) -> Group:
+def read_declared(api: Api, members: Iterable[Mapping[str, Any]], number: int) -> Group:
+    """As read_groups, of one group."""
+    of_group = [member for member in members if int(member["group"]) == number]
+    group = read_group(api, number, [member["url"] for member in of_group])
+    missing = tuple(m["name"] for m in of_group if group.member(m["name"]) is None)
+    return replace(group, missing=missing)
+
+
+def read_group(api: Api, number: int, urls: Iterable[str]) -> Group:
     """Read one group from the first of ``urls`` that answers."""
-    failures = []
+    failures: list[str] = []
     for url in urls:
+        base = url.rstrip("/")
         try:
-            return _group(number, api.get(f"{url}/cluster"))
+            cluster = api.get(f"{base}/cluster")
+            members = _members(base, cluster)
+            settings = api.get(f"{base}/config")
         except CannotReachPatroni as error:
-            failures.append(str(error))
-    raise CannotReachPatroni(
-        f"No member of group {number} answers, so nobody can say who leads it. "
-        + " ".join(failures)
-    )
-
-
-def switch_over(
-    api: Api,
-    members: Iterable[Mapping[str, Any]],
-    group: int,
-    leader: str,
-    candidate: str,
-    timeout_s: float,
-) -> None:
-    """Hand ``group`` from ``leader`` to ``candidate``; return when it is whole again.
-
-    Raises PatroniRefused when Patroni will not, WaitedTooLong when the group
-    does not have its new primary and all its standbys within ``timeout_s``.
-    """
-    urls = _urls(members, group)
-    api.send("POST", f"{urls[leader]}/switchover", {"leader": leader, "candidate": candidate})
-
-    def whole() -> bool:
-        now = read_group(api, group, list(urls.values()))
-        return (
-            now.primary is not None
-            and now.primary.name == candidate
-            and now.primary.serves
-            and all(member.state == "streaming" for member in now.standbys)
+            failures.extend(error.failures)
+            continue
+        return Group(
+            number=number,
+            members=members,
+            paused=bool(cluster.get("pause", False)),
+            synchronous=as_bool(settings.get("synchronous_mode")) is True,
         )
-
-    wait_until(
-        f"group {group} to be led by {candidate} with its standbys streaming",
-        whole,
-        timeout_s,
-        lambda: _state_of(api, group, urls),
-    )
+    raise CannotReachPatroni(failures)
 
 
-def restart(
-    api: Api, members: Iterable[Mapping[str, Any]], group: int, member: str, timeout_s: float
-) -> None:
-    """Restart ``member``; return when it serves again and nothing waits for a restart.
-
-    Raises PatroniRefused and WaitedTooLong as switch_over does.
-    """
-    urls = _urls(members, group)
-    was_primary = (read_group(api, group, list(urls.values())).primary or Member("", "", "", "")).name
-    api.send("POST", f"{urls[member]}/restart", {"timeout": f"{timeout_s:g}s"})
-
-    def back() -> bool:
-        now = read_group(api, group, list(urls.values())).member(member)
-        if now is None or now.pending_restart:
-            return False
-        return now.serves if member == was_primary else now.state == "streaming"
-
-    wait_until(
-        f"{member} of group {group} to be back after its restart",
-        back,
-        timeout_s,
-        lambda: _state_of(api, group, urls),
-    )
+def read_members(api: Api, url: str) -> tuple[Member, ...]:
+    """The members of the group that the member at ``url`` belongs to."""
+    return _members(url, api.get(f"{url}/cluster"))
 
 
-def _urls(members: Iterable[Mapping[str, Any]], group: int) -> dict[str, str]:
-    return {m["name"]: m["url"].rstrip("/") for m in members if int(m["group"]) == group}
+def as_bool(value: Any) -> Any:
+    """A boolean where ``value`` is one in PostgreSQL's words, else ``value``."""
+    return {"true": True, "on": True, "false": False, "off": False}.get(str(value).lower(), value)
 
 
-def _state_of(api: Api, group: int, urls: Mapping[str, str]) -> str:
-    try:
-        now = read_group(api, group, list(urls.values()))
-    except CannotReachPatroni as error:
-        return str(error)
-    return "There is: " + ", ".join(f"{m.name} ({m.role}, {m.state})" for m in now.members) + "."
+def _least_lag(member: Member) -> tuple[bool, int, str]:
+    return member.lag_bytes is None, member.lag_bytes or 0, member.name
 
 
-def wait_until(
-    what: str, holds: Callable[[], bool], timeout_s: float, note: Callable[[], str]
-) -> None:
-    """Poll until ``holds``; Patroni has no events to subscribe to.
-
-    Raises WaitedTooLong, naming what was waited for and what there was (``note``).
-    """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            if holds():
-                return
-        except CannotReachPatroni:
-            pass  # a member that restarts does not answer for a moment
-        if time.monotonic() > deadline:
-            raise WaitedTooLong(
-                f"Waited {timeout_s:g} s for {what}, and it did not come about. {note()} "
-                "What was done before stays; run the same again, it goes on from there."
-            )
-        time.sleep(POLL_S)
-
-
-def _group(number: int, answer: Mapping[str, Any]) -> Group:
-    return Group(
-        number=number,
-        paused=bool(answer.get("pause", False)),
-        members=tuple(
-            Member(
-                name=member["name"],
-                role=member["role"],
-                state=member["state"],
-                api_url=member["api_url"].removesuffix("/patroni"),
-                lag_bytes=member["lag"] if isinstance(member.get("lag"), int) else None,
-                pending_restart=bool(member.get("pending_restart", False)),
-            )
-            for member in answer["members"]
-        ),
+def _members(url: str, cluster: Mapping[str, Any]) -> tuple[Member, ...]:
+    if "members" not in cluster:
+        raise CannotReachPatroni([f"GET {url}/cluster (something else than Patroni answers there)"])
+    return tuple(
+        Member(
+            name=said["name"],
+            role=said["role"],
+            state=said["state"],
+            api_url=(said.get("api_url") or "").removesuffix("/patroni"),
+            lag_bytes=said["lag"] if isinstance(said.get("lag"), int) else None,
+            pending_restart=bool(said.get("pending_restart", False)),
+            pending_settings=said.get("pending_restart_reason", {}),
+            nofailover=as_bool(said.get("tags", {}).get("nofailover")) is True,
+        )
+        for said in cluster["members"]
     )
 
 
@@ -301,10 +274,10 @@ def _plain(answer: bytes) -> str:
     return "" if text.startswith("<") else text
 
 
-def _json_or_text(answer: bytes) -> dict[str, Any]:
-    text = answer.decode(errors="replace")
+def _json(answer: bytes) -> dict[str, Any]:
+    """An answer that is no object (as the plain words for a POST) is an empty one."""
     try:
-        value = json.loads(text)
+        value = json.loads(answer)
     except ValueError:
-        return {"text": text.strip()}
-    return value if isinstance(value, dict) else {"text": text.strip()}
+        return {}
+    return value if isinstance(value, dict) else {}

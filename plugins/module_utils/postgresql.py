@@ -89,13 +89,20 @@ class Session:
             cursor.execute(statement, parameters or None)
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
+    def copy(self, statement: str, file: Any) -> None:
+        """Run a ``COPY ... FROM STDIN`` with what ``file.read(size)`` returns, until it is empty."""
+        with self._cursor() as cursor:
+            self.sent.append(statement)
+            cursor.copy_expert(statement, file)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All statements inside take effect together or not at all."""
         self._connection.autocommit = False
         try:
             yield
-            self._connection.commit()
+            with self._errors():
+                self._connection.commit()
         except BaseException:
             if not self._connection.closed:
                 self._connection.rollback()
@@ -110,9 +117,14 @@ class Session:
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
         factory = psycopg2.extras.RealDictCursor
+        with self._errors(), self._connection.cursor(cursor_factory=factory) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Errors of psycopg2 as the errors of this file."""
         try:
-            with self._connection.cursor(cursor_factory=factory) as cursor:
-                yield cursor
+            yield
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             if self._connection.closed:
                 raise ConnectionLost(

@@ -300,7 +300,7 @@ def apply(
             stop = min(start + ROWS_PER_PART, action.options["stop"])
             try:
                 with session.transaction():
-                    copy(session, action.statement, Lines(islice(lines, stop - start)))
+                    session.copy(action.statement, Lines(islice(lines, stop - start)))
                     session.execute(SET_RECORD, (table, action.options["source"], stop))
             except StatementFailed as error:
                 raise LoadFailed(
@@ -313,13 +313,6 @@ def apply(
             if time_limit is not None and time.monotonic() - began >= time_limit:
                 return loaded
     return loaded
-
-
-def copy(session: Session, statement: str, lines: Lines) -> None:
-    """Send lines to a ``COPY ... FROM STDIN``."""
-    with session._cursor() as cursor:
-        session.sent.append(statement)
-        cursor.copy_expert(statement, lines)
 
 
 def take_turn(session: Session) -> None:

@@ -15,7 +15,10 @@ description:
   - Patroni keeps the leases and PostgreSQL's settings of a group in its configuration store (the "dynamic
     configuration"). This module compares the declared settings with those, and sends what differs in one request.
   - Only what is declared is compared; other settings are left alone. A setting declared as V(null) is removed.
-  - It acts only when O(url) is the group's primary, so a play may ask every member.
+  - It acts only when O(url) is the group's primary, so a play may ask every member. While the group has no primary,
+    as when it is founded, it waits for one.
+  - After a change of PostgreSQL's settings it returns when all members have taken them up, because only then do they
+    say whether a restart is needed.
   - Settings that need a restart are stored and marked by Patroni as pending; M(bss.platform.patroni_restart)
     restarts the members one at a time.
 extends_documentation_fragment:
@@ -74,13 +77,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bss.platform.plugins.module_utils.patroni import (
     CLIENT_OPTIONS,
     Api,
+    CannotReachPatroni,
     PatroniRefused,
-    wait_until,
+    as_bool,
+    read_members,
 )
+from ansible_collections.bss.platform.plugins.module_utils.patroni_actions import wait_for
 from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Action,
     Plan,
@@ -89,69 +94,82 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import (
 
 NOT_YET = 502  # what /config answers while the group has no settings
 FOUNDING_TIMEOUT_S = 30
+PATRONI_LOOP_WAIT_S = 10  # Patroni's own value where the settings have none
+
+
+def leads(api: Api, url: str) -> bool:
+    """Whether the member at ``url`` is its group's primary; waits until there is one."""
+    name = api.get(f"{url}/patroni").get("patroni", {}).get("name")
+    primary = wait_for(
+        f"the group of {url} to have a primary",
+        lambda: next((member for member in read_members(api, url) if member.is_primary), None),
+        FOUNDING_TIMEOUT_S,
+    )
+    return primary.name == name
 
 
 def read(api: Api, url: str) -> dict[str, Any]:
     """The group's settings; a group that was founded just now has them in a moment."""
-    settings: dict[str, Any] = {}
 
-    def there() -> bool:
+    def settings() -> dict[str, Any] | None:
         try:
-            settings.update(api.get(f"{url}/config"))
+            return api.get(f"{url}/config")
         except PatroniRefused as refusal:
             if refusal.status != NOT_YET:
                 raise
-            return False
-        return True
+            return None
 
-    wait_until("the group's settings to be in etcd", there, FOUNDING_TIMEOUT_S, lambda: "")
-    return settings
+    return wait_for(f"the settings of the group of {url} to be in etcd", settings, FOUNDING_TIMEOUT_S)
 
 
 def plan(current: Mapping[str, Any], declared: Mapping[str, Any]) -> Plan:
-    """Compare setting by setting; all differences go into one request."""
+    """Compare setting by setting; None declares that there is none."""
     actions = []
-    patch: dict[str, Any] = {}
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for path, value in _leaves(declared):
         present = _at(current, path)
-        name = ".".join(path)
-        before[name], after[name] = present, value
         if _same(present, value):
-            after[name] = present
             continue
-        _put(patch, path, value)
+        name = ".".join(path)
+        if present is not None:
+            before[name] = present
+        if value is not None:
+            after[name] = value
         actions.append(
             Action(
                 sentence=f"remove {name}, which is {present}"
                 if value is None
                 else f"set {name} from {'nothing' if present is None else present} to {value}",
                 statement="PATCH /config",
+                options={"path": path, "value": value},
             )
         )
-    if actions:
-        actions[0] = Action(actions[0].sentence, actions[0].statement, options={"patch": patch})
-    return Plan(
-        tuple(actions),
-        before={name: value for name, value in before.items() if value is not None},
-        after={name: value for name, value in after.items() if value is not None},
-    )
+    return Plan(tuple(actions), before, after)
 
 
-def apply(api: Api, url: str, todo: Plan) -> None:
+def apply(api: Api, url: str, todo: Plan, loop_wait_s: float) -> None:
     """Send the whole difference at once: Patroni applies it as one."""
-    if todo.changed:
-        api.send("PATCH", f"{url}/config", todo.actions[0].options["patch"])
+    if not todo.changed:
+        return
+    patch: dict[str, Any] = {}
+    for action in todo.actions:
+        _put(patch, action.options["path"], action.options["value"])
+    api.send("PATCH", f"{url}/config", patch)
+    if "postgresql" in patch:
+        _wait_until_taken_up(api, url, loop_wait_s)
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     api = Api(parameters)
     url = parameters["url"].rstrip("/")
-    primary = api.get(f"{url}/patroni").get("role") == "primary"
-    todo = plan(read(api, url), parameters["config"]) if primary else Plan()
-    if not check_mode:
-        apply(api, url, todo)
+    primary = leads(api, url)
+    todo = Plan()
+    if primary:
+        current = read(api, url)
+        todo = plan(current, parameters["config"])
+        if not check_mode:
+            apply(api, url, todo, float(current.get("loop_wait", PATRONI_LOOP_WAIT_S)))
     return {
         "changed": todo.changed,
         "plan": todo.sentences,
@@ -175,6 +193,29 @@ def main() -> None:
     except PlatformError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
+
+
+def _wait_until_taken_up(api: Api, url: str, loop_wait_s: float) -> None:
+    """Wait until each member that answers has been twice through its loop.
+
+    The first time it reads the settings and reloads PostgreSQL, the second time
+    it tells the others which of them wait for a restart.
+    """
+    looked: dict[str, set[int]] = {member.api_url: set() for member in read_members(api, url)}
+
+    def taken_up() -> bool:
+        for each, times in list(looked.items()):
+            try:
+                times.add(api.get(f"{each}/patroni")["dcs_last_seen"])
+            except CannotReachPatroni:  # it reads them when it starts
+                del looked[each]
+        return all(len(times) > 2 for times in looked.values())
+
+    wait_for(
+        f"the members of the group of {url} to take up the settings",
+        taken_up,
+        FOUNDING_TIMEOUT_S + 2 * loop_wait_s,
+    )
 
 
 def _leaves(
@@ -206,12 +247,8 @@ def _same(present: Any, declared: Any) -> bool:
     if present is None or declared is None:
         return present is declared
     if isinstance(present, bool) or isinstance(declared, bool):
-        return _as_bool(present) is _as_bool(declared)
+        return as_bool(present) is as_bool(declared)
     return str(present) == str(declared)
-
-
-def _as_bool(value: Any) -> Any:
-    return {"true": True, "on": True, "false": False, "off": False}.get(str(value).lower(), value)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ description:
     named), never two at once and never two groups at once.
   - Within a group the standbys go first; then the lead is handed to one of them and the old primary restarts as a
     standby. A primary without a standby restarts in place. The coordinator's group comes last.
+  - Where a setting is lowered that no standby may have lower than its primary (such as C(max_connections)), the primary
+    restarts first and in place.
+  - Each step waits until its group is whole, and after it until PostgreSQL was started anew, the primary serves, the
+    standbys stream, and one of them is synchronous where one was before.
+  - Nothing is restarted if a group is not whole, is paused, or lacks a declared member.
   - A run that was interrupted is simply repeated; what has been restarted no longer waits for it.
 extends_documentation_fragment:
   - bss.platform.attributes
@@ -41,14 +46,20 @@ options:
         required: true
   only:
     description:
-      - Names of members to restart although no setting waits for it (after an upgrade of the programs).
+      - Names of members to restart although no setting waits for it (after an upgrade of the programs). They are
+        restarted each time that this is asked.
     type: list
     elements: str
     default: []
   timeout:
-    description: How long a member may take to be back, in seconds.
+    description: How long a step may take, in seconds. A primary that is not back in time loses its lead to a standby.
     type: int
     default: 120
+attributes:
+  idempotent:
+    description: The same task again changes nothing.
+    support: partial
+    details: Not with O(only).
 """
 
 EXAMPLES = r"""
@@ -79,11 +90,10 @@ requests:
   returned: success
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bss.platform.plugins.module_utils.patroni import (
     CLIENT_OPTIONS,
     MEMBER_OPTIONS,
@@ -91,6 +101,8 @@ from ansible_collections.bss.platform.plugins.module_utils.patroni import (
     Group,
     Member,
     read_groups,
+)
+from ansible_collections.bss.platform.plugins.module_utils.patroni_actions import (
     restart,
     switch_over,
 )
@@ -101,61 +113,99 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Refusal,
 )
 
+# A standby does not start with less of these than its primary has.
+PRIMARY_FIRST = (
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+)
 
-def plan(groups: Iterable[Group], only: Collection[str]) -> Plan:
+
+def plan(groups: Collection[Group], only: Sequence[str]) -> Plan:
     """Standbys first, then a switchover, then the old primary; coordinator last."""
     actions: list[Action] = []
-    refusals: list[Refusal] = []
-    before: dict[str, Any] = {}
-    in_order = sorted(groups, key=lambda group: (group.number == 0, group.number))
-    for group in in_order:
-        todo = [member for member in group.members if _needs(member, only)]
+    before: dict[str, str] = {}
+    refusals = [
+        Refusal(
+            f"restart of {name}",
+            "; ".join(f"group {group.number}: {group}" for group in groups),
+            "no member has that name",
+            "correct the name",
+        )
+        for name in only
+        if not any(group.member(name) for group in groups)
+    ]
+    for group in sorted(groups, key=lambda group: (group.number == 0, group.number)):
+        todo = [member for member in group.members if member.pending_restart or member.name in only]
         if not todo:
             continue
-        before.update({member.name: "waits for a restart" for member in todo})
-        absent = [member for member in group.members if not member.serves]
-        if group.primary is None or absent:
-            refusals.append(
-                Refusal(
-                    f"restart of {', '.join(member.name for member in todo)}",
-                    ", ".join(f"{m.name} ({m.role}, {m.state})" for m in group.members),
-                    f"group {group.number} is not whole, and a restart would take away what is left",
-                    "bring its members back first (`patronictl list`, `journalctl -u patroni`)",
-                )
-            )
+        before.update(
+            (member.name, "waits for a restart" if member.pending_restart else "runs")
+            for member in todo
+        )
+        refusal = _refusal(group, todo)
+        if refusal is not None:
+            refusals.append(refusal)
             continue
         actions.extend(_steps(group, todo))
-    return Plan(
-        tuple(actions), before, {name: "restarted" for name in before}, tuple(refusals)
-    )
+    return Plan(tuple(actions), before, dict.fromkeys(before, "restarted"), tuple(refusals))
 
 
-def _needs(member: Member, only: Collection[str]) -> bool:
-    return member.pending_restart or member.name in only
+def _refusal(group: Group, todo: Sequence[Member]) -> Refusal | None:
+    asked = f"restart of {', '.join(member.name for member in todo)}"
+    if group.paused:
+        return Refusal(
+            asked,
+            str(group),
+            f"Patroni is paused in group {group.number}, so nobody would take over",
+            "run `patronictl resume` first",
+        )
+    if not group.is_whole:
+        return Refusal(
+            asked,
+            str(group),
+            f"group {group.number} is not whole, and a restart would take away what is left",
+            "bring its members back first (`patronictl list`, `journalctl -u patroni`)",
+        )
+    return None
 
 
-def _steps(group: Group, todo: list[Member]) -> Iterable[Action]:
-    for member in todo:
-        if not member.is_primary:
-            yield _restart_step(group, member, "standby")
-    primary = group.primary
-    if primary is None or primary not in todo:
+def _steps(group: Group, todo: Sequence[Member]) -> Iterator[Action]:
+    standbys = [_restart_step(group, member, "standby") for member in todo if member.streams]
+    primary = next((member for member in todo if member.is_primary), None)
+    if primary is None:
+        yield from standbys
         return
-    heir = group.best_standby()
-    if heir is None:
-        yield _restart_step(group, primary, "primary")
+    lowered = [name for name in PRIMARY_FIRST if _is_lowered(primary, name)]
+    able = group.candidates()
+    if lowered or not able:
+        yield _restart_step(group, primary, "primary", because=lowered if group.standbys else [])
+        yield from standbys
         return
+    yield from standbys
+    # Restarts move who is synchronous: among several the heir is chosen then.
+    heir = able[0].name if len(group.standbys) == 1 else ""
     yield Action(
-        sentence=f"switch group {group.number} from {primary.name} to {heir.name}",
+        sentence=f"switch group {group.number} from {primary.name} to {heir or 'its best standby'}",
         statement="POST /switchover",
-        options={"group": group.number, "leader": primary.name, "candidate": heir.name},
+        options={"group": group.number, "leader": primary.name, "candidate": heir},
     )
     yield _restart_step(group, primary, "standby")
 
 
-def _restart_step(group: Group, member: Member, role: str) -> Action:
+def _is_lowered(member: Member, setting: str) -> bool:
+    waiting = member.pending_settings.get(setting)
+    return waiting is not None and int(waiting["new_value"]) < int(waiting["old_value"])
+
+
+def _restart_step(
+    group: Group, member: Member, role: str, because: Sequence[str] = ()
+) -> Action:
+    reason = f", before its standbys, which may not have less {', '.join(because)}"
     return Action(
-        sentence=f"restart {role} {member.name} of group {group.number}",
+        sentence=f"restart {role} {member.name} of group {group.number}{reason if because else ''}",
         statement="POST /restart",
         options={"group": group.number, "member": member.name},
     )

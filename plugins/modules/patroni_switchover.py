@@ -16,7 +16,7 @@ description:
     old primary first stops taking writes and hands over everything it has.
   - A group that the candidate leads already is left alone, so the same task again changes nothing.
   - All groups are looked at before the first is touched; nothing happens if one of them cannot be switched.
-  - One group at a time, and the next only when the last one has its primary and its standby back.
+  - One group at a time, and the next only when the last one has its new primary, and its standbys stream from it.
 extends_documentation_fragment:
   - bss.platform.attributes
   - bss.platform.patroni
@@ -50,7 +50,9 @@ options:
         type: int
         required: true
       candidate:
-        description: Member that is to lead. Empty means the standby with the least to catch up.
+        description:
+          - Member that is to lead.
+          - Empty means the standby with the least to lose. The lead then moves each time that this is asked.
         type: str
         default: ''
   max_lag_bytes:
@@ -58,9 +60,14 @@ options:
     type: int
     default: 1048576
   timeout:
-    description: How long a group may take to have its new primary and its standby back, in seconds.
+    description: How long a group may take to have its new primary and its standbys back, in seconds.
     type: int
     default: 60
+attributes:
+  idempotent:
+    description: The same task again changes nothing.
+    support: partial
+    details: Only where a candidate is named.
 """
 
 EXAMPLES = r"""
@@ -99,15 +106,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.bss.platform.plugins.module_utils.patroni import (
     CLIENT_OPTIONS,
     MEMBER_OPTIONS,
     Api,
     Group,
+    Member,
     read_groups,
-    switch_over,
 )
+from ansible_collections.bss.platform.plugins.module_utils.patroni_actions import switch_over
 from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Action,
     Plan,
@@ -115,76 +122,97 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Refusal,
 )
 
+LOOK = "look at it with `patronictl list` and at `journalctl -u patroni` on its members"
+
 
 def plan(
     groups: Mapping[int, Group], switchovers: Sequence[Mapping[str, Any]], max_lag_bytes: int
 ) -> Plan:
-    """One action for each group that the candidate does not lead yet."""
+    """One action for each group that its candidate does not lead yet, in the order given."""
     actions: list[Action] = []
     refusals: list[Refusal] = []
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
-    for wanted in switchovers:
-        number, name = wanted["group"], wanted.get("candidate") or ""
-        asked = f"group {number} led by {name or 'its best standby'}"
+    for wish in switchovers:
+        number, name = int(wish["group"]), wish["candidate"]
+        asked = f"switchover of group {number} to {name or 'its best standby'}"
         group = groups.get(number)
         if group is None:
-            known = ", ".join(str(known) for known in sorted(groups)) or "none"
+            known = ", ".join(str(each) for each in groups)
             refusals.append(
                 Refusal(asked, f"groups {known}", "no member of it was given", "correct the group")
             )
             continue
-        primary = group.primary
-        if primary is not None:
-            before[f"group {number}"] = after[f"group {number}"] = primary.name
-            if primary.name == name:
-                continue
-        refusal = _refusal(asked, group, name, max_lag_bytes)
-        if refusal is not None:
-            refusals.append(refusal)
+        key = f"group {number}"
+        if key in before:
+            refusals.append(
+                Refusal(asked, "an earlier switchover of it", "it is listed twice", "list it once")
+            )
             continue
-        candidate = group.member(name) if name else group.best_standby()
-        assert primary is not None and candidate is not None  # refused above
-        after[f"group {number}"] = candidate.name
+        before[key] = after[key] = group.primary.name if group.primary else ""
+        if name and before[key] == name:
+            continue
+        heir = _heir(asked, group, name, max_lag_bytes)
+        if isinstance(heir, Refusal):
+            refusals.append(heir)
+            continue
+        after[key] = heir.name
         actions.append(
             Action(
-                sentence=f"switch group {number} from {primary.name} to {candidate.name}",
+                sentence=f"switch group {number} from {before[key]} to {heir.name}",
                 statement="POST /switchover",
-                options={"group": number, "leader": primary.name, "candidate": candidate.name},
+                options={"group": number, "leader": before[key], "candidate": heir.name},
             )
         )
     return Plan(tuple(actions), before, after, tuple(refusals))
 
 
-def _refusal(asked: str, group: Group, name: str, max_lag_bytes: int) -> Refusal | None:
-    found = ", ".join(f"{member.name} ({member.role}, {member.state})" for member in group.members)
-    look = "look at it with `patronictl list` and at `journalctl -u patroni` on its members"
+def _heir(asked: str, group: Group, name: str, max_lag_bytes: int) -> Member | Refusal:
+    """Who takes over: ``name``, or the best standby; or why nobody can."""
+    found = str(group)
     if group.primary is None:
         return Refusal(
-            asked, found, "the group has no primary to hand over, so this is a failover", look
+            asked, found, "the group has no primary to hand over, so this is a failover", LOOK
         )
     if group.paused:
         return Refusal(asked, found, "Patroni is paused there", "run `patronictl resume` first")
-    if name and group.member(name) is None:
-        return Refusal(asked, found, f"{name} is no member of the group", "name one that is")
-    candidate = group.member(name) if name else group.best_standby()
-    if candidate is None or candidate.state != "streaming":
-        who = name or "no standby"
+    if not group.standbys and not name:
         return Refusal(
             asked,
             found,
-            f"{who} {'does not stream' if name else 'streams'} from the primary, "
-            "so there is nobody to hand over to",
-            look if name else "add a host with this citus_group to the inventory, run site.yml",
+            "the group has no standby to hand over to",
+            "add a host with this citus_group to the inventory and run site.yml",
         )
-    if (candidate.lag_bytes or 0) > max_lag_bytes:
+    able = group.candidates()
+    heir = next((member for member in able if name in ("", member.name)), None)
+    if heir is None:
+        return _why_not(asked, group, name, able)
+    if heir.lag_bytes is None or heir.lag_bytes > max_lag_bytes:
+        lacks = "an unknown number of" if heir.lag_bytes is None else str(heir.lag_bytes)
         return Refusal(
             asked,
-            f"{candidate.name} lacks {candidate.lag_bytes} bytes of the primary's log",
+            f"{heir.name} lacks {lacks} bytes of the primary's log",
             f"more than {max_lag_bytes} may not be missing",
             "wait until it has caught up",
         )
-    return None
+    return heir
+
+
+def _why_not(asked: str, group: Group, name: str, able: Sequence[Member]) -> Refusal:
+    found = str(group)
+    member = group.member(name)
+    if not name:
+        return Refusal(asked, found, "no standby streams from the primary and may lead", LOOK)
+    if member is None:
+        return Refusal(asked, found, f"{name} is no member of the group", "name one that is")
+    if member.nofailover:
+        return Refusal(asked, found, f"the tag nofailover keeps {name} from leading", "name another")
+    if not member.streams:
+        return Refusal(asked, found, f"{name} does not stream from the primary", LOOK)
+    names = ", ".join(each.name for each in able)
+    return Refusal(
+        asked, found, f"commits wait for {names} and not for {name}", f"name {names}"
+    )
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

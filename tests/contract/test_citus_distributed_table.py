@@ -93,7 +93,7 @@ class Operator:
         rows = self.sql(
             "SELECT conrelid::regclass || ' ' || pg_get_constraintdef(oid) AS key"
             " FROM pg_constraint WHERE contype = 'f' AND conparentid = 0 AND conname !~ '_[0-9]+$'"
-            " ORDER BY 1"
+            " AND connamespace <> 'pg_catalog'::regnamespace ORDER BY 1"
         )
         return [row["key"] for row in rows]
 

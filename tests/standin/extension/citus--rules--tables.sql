@@ -154,7 +154,8 @@ DECLARE
 BEGIN
   PERFORM citus_internal.forget_table(logicalrelid) FROM pg_dist_partition
     WHERE autoconverted AND logicalrelid <> ALL (chained);
-  IF NOT EXISTS (SELECT FROM citus_internal.active_primaries WHERE groupid = 0) THEN
+  IF NOT citus_internal.setting('enable_local_reference_table_foreign_keys', 'on')::bool
+     OR NOT EXISTS (SELECT FROM citus_internal.active_primaries WHERE groupid = 0) THEN
     RETURN;
   END IF;
   FOREACH relation IN ARRAY chained LOOP
@@ -177,6 +178,15 @@ $$;
 CREATE FUNCTION citus_internal.keep_local_table(relation oid) RETURNS void LANGUAGE sql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE pg_dist_partition SET autoconverted = false WHERE logicalrelid::oid = $1
+$$;
+
+-- Writers of the table wait until it is what it is to be.
+CREATE FUNCTION citus_internal.lock_table(relation oid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  IF (SELECT relkind FROM pg_class WHERE oid = relation) IN ('r', 'p') THEN
+    EXECUTE format('LOCK TABLE ONLY %s IN EXCLUSIVE MODE', citus_internal.full_name(relation));
+  END IF;
+END
 $$;
 
 -- A cluster without nodes begins as its coordinator alone.
@@ -319,6 +329,7 @@ BEGIN
   IF distribution_column IS NOT NULL THEN
     attribute := citus_internal.usable_column(relation, distribution_column);
   END IF;
+  PERFORM citus_internal.lock_table(relation);
   PERFORM citus_internal.ensure_any_node();
   colocation := citus_internal.choose_colocation(relation, attribute, colocate_with, shard_count);
   PERFORM citus_internal.ensure_nodes_in_sync();
@@ -449,6 +460,7 @@ BEGIN
       USING ERRCODE = 'feature_not_supported';
   END IF;
   PERFORM citus_internal.ensure_no_triggers(table_name);
+  PERFORM citus_internal.lock_table(table_name);
   PERFORM citus_internal.ensure_any_node();
   PERFORM citus_internal.ensure_nodes_in_sync();
   PERFORM citus_internal.complete_reference_tables();
@@ -510,6 +522,7 @@ BEGIN
         citus_internal.full_name(table_name));
   END IF;
   PERFORM citus_internal.ensure_nodes_in_sync();
+  PERFORM citus_internal.lock_table(relation) FROM unnest(table_name::oid || relatives) AS relation;
   PERFORM citus_internal.place_table(member, NULL, NULL, 's')
     FROM unnest(table_name::oid || relatives) AS relation,
          citus_internal.with_partitions(relation) AS member

@@ -34,6 +34,7 @@ BEGIN
   PERFORM citus_internal.ensure_rewritable(relation)
     FROM unnest(table_name::oid || relatives) AS relation;
   PERFORM citus_internal.ensure_nodes_in_sync();
+  PERFORM citus_internal.lock_table(relation) FROM unnest(table_name::oid || relatives) AS relation;
   PERFORM citus_internal.forget_table(member)
     FROM unnest(table_name::oid || relatives) AS root,
          citus_internal.with_partitions(root) AS member;
@@ -95,6 +96,7 @@ DECLARE
   attribute pg_attribute;
   beside pg_dist_partition;
   neighbours oid[];
+  altered oid[];
   colocation int;
   relation oid;
   column_name text;
@@ -171,17 +173,18 @@ BEGIN
     THEN before.colocationid
     ELSE citus_internal.choose_colocation(table_name, attribute,
            coalesce(colocate_with, 'default'), coalesce(shard_count, before_count)) END;
-  FOREACH relation IN ARRAY
-    table_name::oid || CASE WHEN cascade_to_colocated THEN neighbours ELSE '{}' END
-  LOOP
+  altered := table_name::oid || CASE WHEN cascade_to_colocated THEN neighbours ELSE '{}' END;
+  PERFORM citus_internal.lock_table(one) FROM unnest(altered) AS one;
+  FOREACH relation IN ARRAY altered LOOP
     column_name := CASE WHEN relation = table_name THEN attribute.attname
                         ELSE (citus_internal.distribution_column(relation)).attname END;
     PERFORM citus_internal.place_table(
         member, column_name_to_column(member, column_name), colocation, before.repmodel)
       FROM citus_internal.with_partitions(relation) AS member;
-    PERFORM citus_internal.drop_foreign_keys_between_groups(relation);
-    PERFORM citus_internal.ensure_constraints(relation);
   END LOOP;
+  PERFORM citus_internal.drop_foreign_keys_between_groups(one),
+          citus_internal.ensure_constraints(one)
+    FROM unnest(altered) AS one;
 END
 $$;
 
