@@ -210,8 +210,31 @@ def _distributed_steps(
     elif unit[0].rewrites:
         yield _take_back(unit[0], comparison, sizes)
         yield _distribute(unit[0], comparison, {TRANSACTION: unit[0].name})
+    elif _references_through_others(unit[0], comparison):
+        yield _one_connection(unit[0].name, {TRANSACTION: unit[0].name})
+        yield _distribute(unit[0], comparison, {TRANSACTION: unit[0].name})
     else:
         yield _distribute(unit[0], comparison)
+
+
+def _references_through_others(subject: Subject, comparison: Comparison) -> bool:
+    """Whether it references a reference table, but by way of a distributed table only.
+
+    Citus fails on such a table if there are rows in it, unless it is told to use one connection;
+    of a direct reference it takes care itself. Tables that were not asked about may reference
+    anything.
+    """
+    direct = _referenced_by(subject.oid, comparison)
+    if subject.declared.online or any(comparison.after(oid).type == REFERENCE for oid in direct):
+        return False
+    reached: set[int] = set()
+    while direct - reached:
+        reached |= direct
+        direct = {other for oid in reached for other in _referenced_by(oid, comparison)}
+    return any(
+        comparison.after(oid).type == REFERENCE or oid not in comparison.catalog.relations
+        for oid in reached
+    )
 
 
 def _tied_steps(unit: Sequence[Subject], comparison: Comparison) -> Iterator[Action]:
@@ -237,9 +260,9 @@ def _tied_steps(unit: Sequence[Subject], comparison: Comparison) -> Iterator[Act
 
 
 def _one_connection(names: str, transaction: Mapping[str, Any]) -> Action:
-    """Citus refuses to change what foreign keys tie together over several connections."""
+    """Citus can fail on what foreign keys tie together if it uses several connections."""
     return Action(
-        f"change {names} in one transaction, as foreign keys tie them together",
+        f"use one connection to each node for {names}, as foreign keys tie tables together",
         "SET LOCAL citus.multi_shard_modify_mode TO sequential",
         options=transaction,
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http.client import HTTPException
@@ -13,7 +14,6 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from ansible.module_utils.urls import open_url
-
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
 CLIENT_OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,6 +36,10 @@ MEMBER_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 REQUEST_TIMEOUT_S = 10
+
+
+class CannotReadCertificate(PlatformError):
+    """A file of the certificate options is missing or not the user's to read."""
 
 
 class CannotReachPatroni(PlatformError):
@@ -88,6 +92,13 @@ class Api:
     def _request(
         self, method: str, url: str, body: Mapping[str, Any] | None, timeout_s: float
     ) -> dict[str, Any]:
+        for option in CLIENT_OPTIONS:
+            path = self._options[option]
+            if path and not os.access(path, os.R_OK):
+                raise CannotReadCertificate(
+                    f"Cannot read {option} {path}. Correct the path, or run as a user that may "
+                    "read it (become: true)."
+                )
         try:
             try:
                 with open_url(

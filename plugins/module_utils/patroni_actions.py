@@ -120,7 +120,7 @@ def restart(
 
 
 def wait_for(
-    what: str, look: Callable[[], T], timeout_s: float, note: Callable[[], str] = lambda: ""
+    what: str, look: Callable[[], T | None], timeout_s: float, note: Callable[[], str] = lambda: ""
 ) -> T:
     """Look until there is something, and return it; Patroni has no events to subscribe to.
 
@@ -130,7 +130,7 @@ def wait_for(
     while True:
         unreached = ""
         try:
-            if found := look():
+            if (found := look()) not in (None, False):
                 return found
         except CannotReachPatroni as error:  # who restarts does not answer for a moment
             unreached = str(error)

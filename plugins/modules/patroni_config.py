@@ -12,15 +12,17 @@ short_description: Declare the settings that the members of a Patroni group shar
 version_added: 0.1.0
 author: the bss.platform contributors
 description:
-  - Patroni keeps the leases and PostgreSQL's settings of a group in its configuration store (the "dynamic
-    configuration"). This module compares the declared settings with those, and sends what differs in one request.
-  - Only what is declared is compared; other settings are left alone. A setting declared as V(null) is removed.
-  - It acts only when O(url) is the group's primary, so a play may ask every member. While the group has no primary,
-    as when it is founded, it waits for one.
-  - After a change of PostgreSQL's settings it returns when all members have taken them up, because only then do they
-    say whether a restart is needed.
-  - Settings that need a restart are stored and marked by Patroni as pending; M(bss.platform.patroni_restart)
-    restarts the members one at a time.
+  - Patroni keeps the leases and PostgreSQL's settings of a group in its configuration store (the
+    "dynamic configuration"). This module compares the declared settings with those, and sends what
+    differs in one request.
+  - Only what is declared is compared; other settings are left alone. A setting declared as V(null)
+    is removed.
+  - It acts only when O(url) is the group's primary, so a play may ask every member. While the group
+    has no primary, as when it is founded, it waits for one.
+  - After a change of PostgreSQL's settings it returns when all members have taken them up, because
+    only then do they say whether a restart is needed.
+  - Settings that need a restart are stored and marked by Patroni as pending;
+    M(bss.platform.patroni_restart) restarts the members one at a time.
 extends_documentation_fragment:
   - bss.platform.attributes
   - bss.platform.patroni
@@ -119,7 +121,9 @@ def read(api: Api, url: str) -> dict[str, Any]:
                 raise
             return None
 
-    return wait_for(f"the settings of the group of {url} to be in etcd", settings, FOUNDING_TIMEOUT_S)
+    return wait_for(
+        f"the settings of the group of {url} to be in etcd", settings, FOUNDING_TIMEOUT_S
+    )
 
 
 def plan(current: Mapping[str, Any], declared: Mapping[str, Any]) -> Plan:

@@ -12,14 +12,15 @@ short_description: Restart PostgreSQL where it is needed, one member after the o
 version_added: 0.1.0
 author: the bss.platform contributors
 description:
-  - Restarts the members of which PostgreSQL says that a changed setting waits for a restart (or all of them, or those
-    named), never two at once and never two groups at once.
-  - Within a group the standbys go first; then the lead is handed to one of them and the old primary restarts as a
-    standby. A primary without a standby restarts in place. The coordinator's group comes last.
-  - Where a setting is lowered that no standby may have lower than its primary (such as C(max_connections)), the primary
-    restarts first and in place.
-  - Each step waits until its group is whole, and after it until PostgreSQL was started anew, the primary serves, the
-    standbys stream, and one of them is synchronous where one was before.
+  - Restarts the members of which PostgreSQL says that a changed setting waits for a restart (or all
+    of them, or those named), never two at once and never two groups at once.
+  - Within a group the standbys go first; then the lead is handed to one of them, in which Patroni
+    restarts the old primary as a standby. A primary that no standby can replace restarts in place.
+    The coordinator's group comes last.
+  - Where a setting is lowered that no standby may have lower than its primary (such as
+    C(max_connections)), the primary restarts first and in place.
+  - Each step waits until its group is whole, and after it until PostgreSQL was started anew, the
+    primary serves, the standbys stream, and one of them is synchronous where one was before.
   - Nothing is restarted if a group is not whole, is paused, or lacks a declared member.
   - A run that was interrupted is simply repeated; what has been restarted no longer waits for it.
 extends_documentation_fragment:
@@ -46,13 +47,15 @@ options:
         required: true
   only:
     description:
-      - Names of members to restart although no setting waits for it (after an upgrade of the programs). They are
-        restarted each time that this is asked.
+      - Names of members to restart although no setting waits for it (after an upgrade of the
+        programs). They are restarted each time that this is asked.
     type: list
     elements: str
     default: []
   timeout:
-    description: How long a step may take, in seconds. A primary that is not back in time loses its lead to a standby.
+    description:
+      - How long a step may take, in seconds. A primary that is not back in time loses its lead to a
+        standby.
     type: int
     default: 120
 attributes:
@@ -81,8 +84,7 @@ plan:
   returned: success
   sample:
     - restart standby us-w1b of group 1
-    - switch group 1 from us-w1 to us-w1b
-    - restart standby us-w1 of group 1
+    - switch group 1 from us-w1 to us-w1b, which restarts us-w1
 requests:
   description: What was sent to Patroni.
   type: list
@@ -124,7 +126,7 @@ PRIMARY_FIRST = (
 
 
 def plan(groups: Collection[Group], only: Sequence[str]) -> Plan:
-    """Standbys first, then a switchover, then the old primary; coordinator last."""
+    """Standbys first, then the primary by a switchover; the coordinator's group last."""
     actions: list[Action] = []
     before: dict[str, str] = {}
     refusals = [
@@ -179,20 +181,25 @@ def _steps(group: Group, todo: Sequence[Member]) -> Iterator[Action]:
         yield from standbys
         return
     lowered = [name for name in PRIMARY_FIRST if _is_lowered(primary, name)]
-    able = group.candidates()
-    if lowered or not able:
-        yield _restart_step(group, primary, "primary", because=lowered if group.standbys else [])
+    if group.standbys and lowered:
+        because = f", before its standbys, which may not have less {', '.join(lowered)}"
+        yield _restart_step(group, primary, "primary", because)
         yield from standbys
         return
     yield from standbys
+    able = group.candidates()
+    if not able:
+        yield _restart_step(group, primary, "primary")
+        return
     # Restarts move who is synchronous: among several the heir is chosen then.
     heir = able[0].name if len(group.standbys) == 1 else ""
+    to = heir or "its best standby"
     yield Action(
-        sentence=f"switch group {group.number} from {primary.name} to {heir or 'its best standby'}",
+        sentence=f"switch group {group.number} from {primary.name} to {to}, "
+        f"which restarts {primary.name}",
         statement="POST /switchover",
         options={"group": group.number, "leader": primary.name, "candidate": heir},
     )
-    yield _restart_step(group, primary, "standby")
 
 
 def _is_lowered(member: Member, setting: str) -> bool:
@@ -200,12 +207,9 @@ def _is_lowered(member: Member, setting: str) -> bool:
     return waiting is not None and int(waiting["new_value"]) < int(waiting["old_value"])
 
 
-def _restart_step(
-    group: Group, member: Member, role: str, because: Sequence[str] = ()
-) -> Action:
-    reason = f", before its standbys, which may not have less {', '.join(because)}"
+def _restart_step(group: Group, member: Member, role: str, because: str = "") -> Action:
     return Action(
-        sentence=f"restart {role} {member.name} of group {group.number}{reason if because else ''}",
+        sentence=f"restart {role} {member.name} of group {group.number}{because}",
         statement="POST /restart",
         options={"group": group.number, "member": member.name},
     )

@@ -12,11 +12,13 @@ short_description: Hand the lead of groups to other members
 version_added: 0.1.0
 author: the bss.platform contributors
 description:
-  - Makes a named member, or the best standby, the primary of its group by Patroni's planned switchover, in which the
-    old primary first stops taking writes and hands over everything it has.
+  - Makes a named member, or the best standby, the primary of its group by Patroni's planned
+    switchover, in which the old primary first stops taking writes and hands over everything it has.
   - A group that the candidate leads already is left alone, so the same task again changes nothing.
-  - All groups are looked at before the first is touched; nothing happens if one of them cannot be switched.
-  - One group at a time, and the next only when the last one has its new primary, and its standbys stream from it.
+  - All groups are looked at before the first is touched; nothing happens if one of them cannot be
+    switched.
+  - One group at a time, and the next only when the last one has its new primary, and its standbys
+    stream from it.
 extends_documentation_fragment:
   - bss.platform.attributes
   - bss.platform.patroni
@@ -52,7 +54,8 @@ options:
       candidate:
         description:
           - Member that is to lead.
-          - Empty means the standby with the least to lose. The lead then moves each time that this is asked.
+          - Empty means the standby with the least to lose. The lead then moves each time that this
+            is asked.
         type: str
         default: ''
   max_lag_bytes:
@@ -60,7 +63,8 @@ options:
     type: int
     default: 1048576
   timeout:
-    description: How long a group may take to have its new primary and its standbys back, in seconds.
+    description:
+      - How long a group may take to have its new primary and its standbys back, in seconds.
     type: int
     default: 60
 attributes:
@@ -176,7 +180,7 @@ def _heir(asked: str, group: Group, name: str, max_lag_bytes: int) -> Member | R
         )
     if group.paused:
         return Refusal(asked, found, "Patroni is paused there", "run `patronictl resume` first")
-    if not group.standbys and not name:
+    if not name and not group.standbys and not group.missing:
         return Refusal(
             asked,
             found,
@@ -203,16 +207,18 @@ def _why_not(asked: str, group: Group, name: str, able: Sequence[Member]) -> Ref
     member = group.member(name)
     if not name:
         return Refusal(asked, found, "no standby streams from the primary and may lead", LOOK)
+    if name in group.missing:
+        return Refusal(asked, found, f"Patroni does not know {name}, or not any more", LOOK)
     if member is None:
         return Refusal(asked, found, f"{name} is no member of the group", "name one that is")
     if member.nofailover:
-        return Refusal(asked, found, f"the tag nofailover keeps {name} from leading", "name another")
+        return Refusal(
+            asked, found, f"the tag nofailover keeps {name} from leading", "name another"
+        )
     if not member.streams:
         return Refusal(asked, found, f"{name} does not stream from the primary", LOOK)
     names = ", ".join(each.name for each in able)
-    return Refusal(
-        asked, found, f"commits wait for {names} and not for {name}", f"name {names}"
-    )
+    return Refusal(asked, found, f"commits wait for {names} and not for {name}", f"name {names}")
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -225,7 +231,9 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     todo.raise_if_refused()
     if not check_mode:
         for action in todo.actions:
-            switch_over(api, parameters["members"], timeout_s=parameters["timeout"], **action.options)
+            switch_over(
+                api, parameters["members"], timeout_s=parameters["timeout"], **action.options
+            )
     return {
         "changed": todo.changed,
         "plan": todo.sentences,

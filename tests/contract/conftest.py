@@ -163,10 +163,8 @@ class CitusCluster:
 
     def renew(self) -> None:
         """Replace all instances by fresh copies of the template, side by side."""
-        self._run(
-            f"pids=; for port in {' '.join(map(str, PORTS))}; do fresh $port & pids=\"$pids $!\"; done; "
-            "for pid in $pids; do wait $pid || exit 1; done"
-        )
+        starts = "".join(f"fresh {port} & started+=($!); " for port in PORTS)
+        self._run(starts + 'for pid in "${started[@]}"; do wait $pid || exit 1; done')
 
     def _run(self, script: str) -> None:
         docker("exec", self.container, "bash", "-c", INSTANCE_FUNCTIONS + script)
@@ -175,7 +173,11 @@ class CitusCluster:
 def docker(*arguments: str) -> str:
     """Run a docker command; its output, or a failed test that shows what it said."""
     result = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        ["docker", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     if result.returncode != 0:
         pytest.fail(f"docker {arguments[0]} failed:\n{result.stdout}{result.stderr}", pytrace=False)
@@ -217,7 +219,7 @@ def citus_container(citus_image: str) -> Iterator[str]:
         [
             *("docker", "run", "--rm", "--interactive", "--label", LABEL),
             *("--user", "postgres", "--shm-size", "256m", "--tmpfs", f"{INSTANCES}:mode=1777"),
-            *(citus_image, "sh", "-c", 'hostname; cat; wait'),
+            *(citus_image, "sh", "-c", "hostname; cat; wait"),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -278,6 +280,11 @@ def run_module() -> RunModule:
             answer: dict[str, Any] = json.loads(result.stdout)
         except ValueError:
             pytest.fail(f"{name} did not answer with JSON:\n{output}", pytrace=False)
-        return {"failed": False, **answer}
+        # ansible-core 2.19 wraps the texts, earlier ones do not
+        warnings = [
+            warning if isinstance(warning, str) else warning["event"]["msg"]
+            for warning in answer.get("warnings", [])
+        ]
+        return {"failed": False, **answer, "warnings": warnings}
 
     return run

@@ -209,13 +209,21 @@ def test_local_tables_that_reference_each_other_are_distributed_together(shop: O
     keys = shop.keys()
     done = shop.declared(CUSTOMERS, ORDERS)
     assert done["plan"][:2] == [
-        "change public.customers, public.orders in one transaction, "
-        "as foreign keys tie them together",
+        "use one connection to each node for public.customers, public.orders, "
+        "as foreign keys tie tables together",
         "drop foreign key orders_customer_id_fkey of public.orders for the time being",
     ]
     assert shop.kinds()["orders"] == ("customer_id", 6)
     assert shop.keys() == keys
     assert [shop.count(name) for name in ("customers", "orders")] == [ROWS, ROWS]
+
+
+def test_foreign_key_chain_to_a_reference_table(shop: Operator) -> None:
+    """With several connections, Citus fails on the rows of orders."""
+    shop.sql("CREATE TABLE regions (id int PRIMARY KEY)")
+    shop.sql("ALTER TABLE customers ADD region int REFERENCES regions")
+    shop.declared({"name": "regions", "type": "reference"}, CUSTOMERS, ORDERS)
+    assert shop.count("orders") == ROWS
 
 
 def test_reference_tables_that_reference_each_other(operator: Operator) -> None:
@@ -231,7 +239,8 @@ def test_local_tables_tied_by_foreign_keys_are_added_together(operator: Operator
     operator.sql("CREATE TABLE b (a int REFERENCES a)")
     done = operator.declared({"name": "b", "type": "local"}, {"name": "a", "type": "local"})
     assert done["plan"] == [
-        "change public.a, public.b in one transaction, as foreign keys tie them together",
+        "use one connection to each node for public.a, public.b, as foreign keys tie tables "
+        "together",
         "add public.a, public.b to Citus' metadata, with the rows on the coordinator",
     ]
     assert operator.kinds() == {"a": ("local", 1), "b": ("local", 1)}

@@ -60,10 +60,9 @@ class Operator:
     def refused(self, *nodes: dict[str, Any], **args: Any) -> str:
         """What the module says when it refuses; nothing may have been changed."""
         before = self.catalog()
-        for check in (True, False):
-            answer = self.declare(*nodes, check=check, **args)
-            assert answer["failed"], answer
-            assert self.catalog() == before
+        answer = self.declare(*nodes, **args)
+        assert answer["failed"], answer
+        assert self.catalog() == before
         return str(answer["msg"])
 
     def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -130,7 +129,7 @@ def cluster_of_two(operator: Operator) -> Operator:
 
 @pytest.fixture
 def distributing(citus: Any) -> None:
-    """For tests of what the stand-in cannot do: move shards, connect its nodes."""
+    """For tests of what the stand-in cannot do: it has no data on workers and moves at once."""
     if citus.is_standin:
         pytest.skip("the stand-in distributes no data")
 
@@ -237,12 +236,12 @@ def test_a_node_that_is_listed_twice_is_refused(operator: Operator) -> None:
     assert f"node {operator.address(1)}: a node can be declared only once" in message
 
 
-def test_two_names_of_one_server_are_refused(operator: Operator, distributing: None) -> None:
+def test_two_names_of_one_server_are_refused(operator: Operator) -> None:
     message = operator.refused(operator.node(1), operator.node(2, name="localhost", port=5433))
     assert "leads to that same server" in message
 
 
-def test_the_server_of_another_cluster_is_refused(operator: Operator, distributing: None) -> None:
+def test_the_server_of_another_cluster_is_refused(operator: Operator) -> None:
     other, its_worker = operator.cluster.worker_ports[:2]
     host = operator.cluster.host
     operator.cluster.sql(other, "SELECT citus_set_coordinator_host(%s, %s)", (host, other))
@@ -253,15 +252,13 @@ def test_the_server_of_another_cluster_is_refused(operator: Operator, distributi
     assert message.count(f"belongs to the cluster of coordinator {host}:{other}") == 2
 
 
-def test_a_server_without_the_extension_is_refused(operator: Operator, distributing: None) -> None:
+def test_a_server_without_the_extension_is_refused(operator: Operator) -> None:
     operator.cluster.sql(operator.cluster.worker_ports[0], "DROP EXTENSION citus")
     message = operator.refused(operator.node(1))
     assert "does not exist" in message and "extension citus in database bss" in message
 
 
-def test_a_coordinator_host_that_leads_elsewhere_is_refused(
-    operator: Operator, distributing: None
-) -> None:
+def test_a_coordinator_host_that_leads_elsewhere_is_refused(operator: Operator) -> None:
     message = operator.refused(
         {"name": operator.cluster.host, "port": operator.cluster.worker_ports[0], "group": 0}
     )
@@ -292,9 +289,7 @@ def test_a_wrong_login_is_told(operator: Operator, login: dict[str, Any], said: 
     assert answer["failed"] and said in answer["msg"]
 
 
-def test_a_node_that_is_away_stops_changes_only(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_node_that_is_away_stops_changes_only(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.cluster.stop(operator.cluster.worker_ports[1])
     assert not operator.declare(operator.node(1), operator.node(2))["changed"]
@@ -307,7 +302,7 @@ def test_a_node_that_is_away_stops_changes_only(
 # Moving shards
 
 
-def test_a_new_worker_gets_its_share(cluster_of_two: Operator, distributing: None) -> None:
+def test_a_new_worker_gets_its_share(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     done = operator.declared(operator.node(3), rebalance={})
     assert done["rebalance"]["state"] == "finished"
@@ -319,9 +314,7 @@ def test_a_new_worker_gets_its_share(cluster_of_two: Operator, distributing: Non
     operator.assert_rows_are_whole()
 
 
-def test_reference_tables_are_copied_though_no_shard_moves(
-    operator: Operator, distributing: None
-) -> None:
+def test_reference_tables_are_copied_though_no_shard_moves(operator: Operator) -> None:
     operator.declare(operator.node(1), coordinator_host=operator.cluster.host)
     operator.sql("CREATE TABLE products (id bigint PRIMARY KEY)")
     operator.sql("SELECT create_reference_table('products')")
@@ -329,9 +322,7 @@ def test_reference_tables_are_copied_though_no_shard_moves(
     assert done["plan"][-1] == f"copy the reference tables to {operator.address(2)}"
 
 
-def test_the_plan_says_how_many_shards_move_where(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_the_plan_says_how_many_shards_move_where(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.declare(operator.node(3))
     done = operator.declare(rebalance={"strategy": "by_shard_count"})
@@ -343,12 +334,12 @@ def test_the_plan_says_how_many_shards_move_where(
     assert "rebalance_strategy => 'by_shard_count'" in done["queries"][0]
 
 
-def test_an_unknown_strategy_is_refused(cluster_of_two: Operator, distributing: None) -> None:
+def test_an_unknown_strategy_is_refused(cluster_of_two: Operator) -> None:
     message = cluster_of_two.refused(rebalance={"strategy": "by_luck"})
     assert "by_disk_size" in message and "by_shard_count" in message
 
 
-def test_drain_then_remove(cluster_of_two: Operator, distributing: None) -> None:
+def test_drain_then_remove(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.declare(operator.node(3), rebalance={})
     message = operator.refused(operator.node(3, state="absent"))
@@ -367,7 +358,7 @@ def test_drain_then_remove(cluster_of_two: Operator, distributing: None) -> None
     operator.declared(operator.node(3))
 
 
-def test_a_drain_in_the_foreground(cluster_of_two: Operator, distributing: None) -> None:
+def test_a_drain_in_the_foreground(cluster_of_two: Operator) -> None:
     done = cluster_of_two.declare(
         cluster_of_two.node(2, state="drained"), rebalance={"background": False}
     )
@@ -376,9 +367,7 @@ def test_a_drain_in_the_foreground(cluster_of_two: Operator, distributing: None)
     assert cluster_of_two.shards_on(2) == 0
 
 
-def test_the_last_worker_is_neither_drained_nor_removed(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_the_last_worker_is_neither_drained_nor_removed(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     both = [operator.node(number, state="drained") for number in (1, 2)]
     assert "the rest cannot hold the shards" in operator.refused(*both)
@@ -390,9 +379,7 @@ def test_the_last_worker_is_neither_drained_nor_removed(
     )
 
 
-def test_a_table_without_identity_is_told_before_anything_moves(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_table_without_identity_is_told_before_anything_moves(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.sql("CREATE TABLE log (id bigint)")
     operator.sql("SELECT create_distributed_table('log', 'id', colocate_with => 'customers')")
@@ -404,9 +391,7 @@ def test_a_table_without_identity_is_told_before_anything_moves(
     assert operator.shards_on(2) == 0
 
 
-def test_a_dead_worker_without_shards_is_removed(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_dead_worker_without_shards_is_removed(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.declare(operator.node(3))
     operator.cluster.kill(operator.cluster.worker_ports[2])
@@ -548,9 +533,7 @@ def test_a_lost_connection_is_told_and_the_task_converges(
 # Addresses
 
 
-def test_a_moved_host_gets_its_address_replaced_in_place(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_moved_host_gets_its_address_replaced_in_place(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     ids = operator.sql("SELECT nodeid FROM pg_dist_node WHERE groupid = 2")
     done = operator.declared(operator.node(2, name="localhost"), operator.node(3))
@@ -564,18 +547,14 @@ def test_a_moved_host_gets_its_address_replaced_in_place(
     operator.assert_rows_are_whole()
 
 
-def test_an_address_is_not_replaced_by_another_groups_server(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_an_address_is_not_replaced_by_another_groups_server(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     message = operator.refused(operator.node(2, port=operator.cluster.worker_ports[2]))
     assert "says that it is of group 0" in message
     assert "its shards are not there" in message
 
 
-def test_a_moved_host_without_its_group_is_recognised(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_moved_host_without_its_group_is_recognised(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.sql(
         "SELECT citus_update_node(nodeid, %s, 1) FROM pg_dist_node WHERE groupid = 2", "localhost"
@@ -590,7 +569,7 @@ def test_a_moved_host_without_its_group_is_recognised(
 
 
 @pytest.fixture
-def standby(cluster_of_two: Operator, distributing: None) -> Iterator[dict[str, Any]]:
+def standby(cluster_of_two: Operator) -> Iterator[dict[str, Any]]:
     """The declaration of a physical standby of worker 1."""
     operator = cluster_of_two
     cluster = operator.cluster
@@ -657,9 +636,7 @@ def test_the_member_that_is_primary_is_registered(
     assert "exactly one of them has to be the primary" in operator.refused(nobody)
 
 
-def test_a_failover_by_patroni_is_no_difference(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_failover_by_patroni_is_no_difference(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     group = operator.node(2, members=[operator.cluster.host, "localhost"])
     assert not operator.declare(group)["changed"]
@@ -677,9 +654,7 @@ def test_a_failover_by_patroni_is_no_difference(
     assert "addresses of Patroni's groups are kept by Patroni" in operator.refused(others)
 
 
-def test_a_group_is_removed_once_its_patroni_is_gone(
-    cluster_of_two: Operator, distributing: None
-) -> None:
+def test_a_group_is_removed_once_its_patroni_is_gone(cluster_of_two: Operator) -> None:
     operator = cluster_of_two
     operator.declare(operator.node(3))
     group = operator.node(3, members=[operator.cluster.host], state="absent")
@@ -691,13 +666,11 @@ def test_a_group_is_removed_once_its_patroni_is_gone(
 # citus_info
 
 
-def test_info_returns_what_there_is(
-    cluster_of_two: Operator, run_module: Any, distributing: None
-) -> None:
+def test_info_returns_what_there_is(cluster_of_two: Operator, run_module: Any) -> None:
     operator = cluster_of_two
     info = run_module("citus_info", operator.cluster.login)
     assert not info["failed"], info
-    assert info["version"].startswith("13.") and info["standin"] is False
+    assert info["version"].startswith("13.")
     assert [node["group"] for node in info["nodes"]] == [0, 1, 2]
     tables = {table["name"]: table for table in info["tables"]}
     assert tables["orders"]["column"] == "customer_id"
@@ -733,7 +706,7 @@ def test_info_without_a_node_knows_its_sizes_not(
 def test_info_warns_of_the_standin(operator: Operator, run_module: Any) -> None:
     info = run_module("citus_info", operator.cluster.login)
     assert info["standin"] is operator.cluster.is_standin
-    assert any("stand-in" in text for text in info.get("warnings", [])) is info["standin"]
+    assert any("stand-in" in str(text) for text in info.get("warnings", [])) is info["standin"]
 
 
 def _wait_for(condition: Callable[[], Any], seconds: float = 30) -> None:

@@ -250,11 +250,15 @@ DECLARE
   name text;
 BEGIN
   FOREACH name IN ARRAY ARRAY[
-    'citus_tables', 'citus_shards', 'pg_dist_shard_placement', 'citus_nodes', 'citus_schemas',
+    'citus_tables', 'citus_schemas', 'citus_shards', 'pg_dist_shard_placement', 'citus_nodes',
     'citus_stat_activity', 'citus_dist_stat_activity', 'citus_lock_waits']
   LOOP
-    EXECUTE format('ALTER VIEW citus.%I SET SCHEMA pg_catalog', name);
-    EXECUTE format('GRANT SELECT ON pg_catalog.%I TO public', name);
+    EXECUTE format('GRANT SELECT ON citus.%I TO public', name);
+    -- Two of Citus' views are found only by those who have public in their search_path.
+    EXECUTE format('ALTER VIEW citus.%I SET SCHEMA %I', name,
+      CASE WHEN name IN ('citus_tables', 'citus_schemas')
+                AND EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public')
+           THEN 'public' ELSE 'pg_catalog' END);
   END LOOP;
 END
 $$;

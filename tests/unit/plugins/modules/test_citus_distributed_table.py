@@ -304,6 +304,21 @@ ORDERS_KEY = key("orders.id -> customers.id")
             catalog(
                 "customers",
                 "orders",
+                citus=[spread("customers", 2), kept("regions", "reference")],
+                keys=[ORDERS_KEY, key("customers.note -> regions.id")],
+            ),
+            [hashed("orders", colocate_with="customers")],
+            [
+                "SET LOCAL citus.multi_shard_modify_mode TO sequential",
+                "SELECT create_distributed_table('public.orders', 'id', "
+                "colocate_with => 'public.customers')",
+            ],
+            id="a foreign key chain to a reference table",
+        ),
+        pytest.param(
+            catalog(
+                "customers",
+                "orders",
                 citus=[kept("customers", "local", True), kept("orders", "local", True)],
                 keys=[ORDERS_KEY],
             ),
