@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.checks import CheckFailed, conclude
 from ansible_collections.bss.platform.plugins.module_utils.citus import read_nodes
+from ansible_collections.bss.platform.plugins.module_utils.citus_table_drift import Declaration
 from ansible_collections.bss.platform.plugins.module_utils.postgresql import (
     Session,
     StatementFailed,
@@ -50,6 +51,11 @@ CHECKSUM = (
     "SELECT count(*) || ' rows, sum ' || coalesce(sum(hashtextextended(r::text, 0)), 0) FROM %s r"
 )
 
+DISTRIBUTION_COLUMN = """
+SELECT column_to_column_name(logicalrelid, partkey) FROM pg_dist_partition
+WHERE logicalrelid = %s::regclass
+"""
+
 NUMERIC_COLUMN = """
 SELECT quote_ident(attname) FROM pg_attribute
 WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attname <> %s
@@ -69,14 +75,17 @@ class Column:
     type: str
 
 
-def read_column(session: Session, table: str, column: str) -> Column:
+def read_column(session: Session, table: str, column: str | None) -> Column:
+    """The column, which None stands for where the table has no distribution column."""
     rows = session.rows(
         "SELECT quote_ident(attname) AS name, format_type(atttypid, atttypmod) AS type "
         "FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s",
         (_quoted(session, table), column),
     )
     if not rows:
-        raise CheckFailed(f"{table} has no column {column}")
+        raise CheckFailed(
+            f"{table} has no {f'column {column}' if column else 'distribution column'}"
+        )
     return Column(**rows[0])
 
 
@@ -159,30 +168,28 @@ def _value_of(session: Session, table: str, column: Column) -> str:
 
 def cross_shard_join(session: Session, tables: Sequence[Row]) -> str:
     """Compare the join of each table with the table beside it to what the shards hold."""
-    columns = {table["name"]: table["column"] for table in tables}
     seen: list[str] = []
     faults: list[str] = []
-    for table in tables:
-        beside = table["colocate_with"]
-        if beside in columns:
-            join = SampledJoin(session, table["name"], beside, columns)
+    for table in map(Declaration.from_options, tables):
+        if table.colocation_target is not None:
+            join = SampledJoin(session, table.name, table.colocation_target)
             faults += _settled(join.faults)
             seen.append(str(join))
-    return conclude(faults, "; ".join(seen))
+    return conclude(faults, "; ".join(seen) or "no table is declared to lie beside another")
 
 
 class SampledJoin:
     """Two colocated tables, joined by what distributes them, for a sample of its values."""
 
-    def __init__(
-        self, session: Session, child: str, parent: str, columns: Mapping[str, str]
-    ) -> None:
+    def __init__(self, session: Session, child: str, parent: str) -> None:
         self._session = session
         self._child, self._parent = _quoted(session, child), _quoted(session, parent)
-        self._child_column = read_column(session, child, columns[child])
-        self._parent_column = read_column(session, parent, columns[parent])
+        child_column = session.value(DISTRIBUTION_COLUMN, (self._child,))
+        parent_column = session.value(DISTRIBUTION_COLUMN, (self._parent,))
+        self._child_column = read_column(session, child, child_column)
+        self._parent_column = read_column(session, parent, parent_column)
         # Of a table without a numeric column, the rows are counted.
-        self._number = session.value(NUMERIC_COLUMN, (child, columns[child])) or "1"
+        self._number = session.value(NUMERIC_COLUMN, (self._child, child_column)) or "1"
         self._sample = sorted(
             {
                 row[0]

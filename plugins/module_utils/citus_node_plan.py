@@ -498,16 +498,9 @@ class Draft:
                     "a secondary follows a primary",
                     "declare the primary of that group in the same task, or correct group",
                 )
-            elif not self._answers(asked, spec.address, answer):
-                pass
-            elif not answer.standby or answer.group not in {spec.group, COORDINATOR_GROUP}:
-                self.refuse(
-                    asked,
-                    f"{_condition(answer)}, of group {answer.group}",
-                    f"a secondary has to be a physical standby of {primary.address}",
-                    "make it one (pg_basebackup), or correct name or group",
-                )
-            else:
+            elif self._answers(asked, spec.address, answer) and self._follows(
+                asked, answer, primary
+            ):
                 node = Node(
                     node_id=None,
                     group=spec.group,
@@ -516,9 +509,23 @@ class Draft:
                     cluster=spec.cluster,
                     active=True,
                     metadata_synced=False,
-                    shards=True,
+                    shards=spec.group != COORDINATOR_GROUP,
                 )
                 self.do(citus.add_secondary(spec.address, spec.group, spec.cluster), node)
+
+    def _follows(self, asked: str, answer: Answer, primary: Node) -> bool:
+        """Whether that server is a copy of the primary, as far as it can be told."""
+        # A primary that this plan registers, and so its copy, do not know their group yet.
+        group = primary.group if primary.node_id is not None else COORDINATOR_GROUP
+        if answer.standby and answer.group == group:
+            return True
+        self.refuse(
+            asked,
+            f"{_condition(answer)}, of group {answer.group}",
+            f"a secondary has to be a physical standby of {primary.address}",
+            "make it one (pg_basebackup), or correct name or group",
+        )
+        return False
 
     def allow_shards(self) -> None:
         for spec in self.wanted:

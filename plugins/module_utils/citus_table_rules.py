@@ -58,7 +58,8 @@ def declaration_refusals(declaration: Declaration) -> Iterator[Refusal]:
         )
     if declaration.type != DISTRIBUTED:
         for option in ("column", "shard_count", "colocate_with", "online"):
-            if value := getattr(declaration, option):
+            value = getattr(declaration, option)
+            if value is not None and value is not False:
                 yield Refusal(
                     asked=f"{asked}: {option} {value}",
                     found=f"type {declaration.type}",

@@ -45,16 +45,20 @@ class CannotReadCertificate(PlatformError):
 class CannotReachPatroni(PlatformError):
     """Nobody who was asked answered; ``failures`` has a text for each."""
 
+    remedy = (
+        "Check that the hosts are up, that their unit patroni runs and reaches etcd, and the "
+        "certificate options."
+    )
+
     def __init__(self, failures: Sequence[str]) -> None:
         self.failures = tuple(failures)
-        super().__init__(
-            f"Patroni did not answer {'; '.join(failures)}. Check that the hosts are up, that "
-            "their unit patroni runs and reaches etcd, and the certificate options."
-        )
+        super().__init__(f"Patroni did not answer {'; '.join(failures)}. {self.remedy}")
 
 
 class AnswerLost(CannotReachPatroni):
     """A change was sent and its answer did not come: it may have been done."""
+
+    remedy = "It may have been done all the same. Run this again: it looks first."
 
 
 class PatroniRefused(PlatformError):
@@ -264,18 +268,21 @@ def _least_lag(member: Member) -> tuple[bool, int, str]:
 def _members(url: str, cluster: Mapping[str, Any]) -> tuple[Member, ...]:
     if "members" not in cluster:
         raise CannotReachPatroni([f"GET {url}/cluster (something else than Patroni answers there)"])
-    return tuple(
-        Member(
-            name=said["name"],
-            role=said["role"],
-            state=said["state"],
-            api_url=(said.get("api_url") or "").removesuffix("/patroni"),
-            lag_bytes=said["lag"] if isinstance(said.get("lag"), int) else None,
-            pending_restart=bool(said.get("pending_restart", False)),
-            pending_settings=said.get("pending_restart_reason", {}),
-            nofailover=as_bool(said.get("tags", {}).get("nofailover")) is True,
-        )
-        for said in cluster["members"]
+    return tuple(_member(said) for said in cluster["members"])
+
+
+def _member(said: Mapping[str, Any]) -> Member:
+    tags = said.get("tags", {})
+    no_priority = str(tags.get("failover_priority")) == "0"
+    return Member(
+        name=said["name"],
+        role=said["role"],
+        state=said["state"],
+        api_url=(said.get("api_url") or "").removesuffix("/patroni"),
+        lag_bytes=said["lag"] if isinstance(said.get("lag"), int) else None,
+        pending_restart=bool(said.get("pending_restart", False)),
+        pending_settings=said.get("pending_restart_reason", {}),
+        nofailover=as_bool(tags.get("nofailover", no_priority)) is True,
     )
 
 

@@ -171,7 +171,7 @@ def _works(
         return False
     if any(group.member(name) is None for name in standbys):
         return False
-    said = {name: api.get(f"{_url(group, name)}/patroni") for name in (leader, *standbys)}
+    said = {name: api.get(f"{_url(group, name)}/patroni") for name in (leader, *sorted(standbys))}
     return (
         all(status.get("state") == "running" for status in said.values())
         and said[leader].get("role") == "primary"

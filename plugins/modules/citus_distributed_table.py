@@ -69,9 +69,9 @@ options:
   online:
     description:
       - Distributes the table while it is written to (C(create_distributed_table_concurrently)).
-      - This needs a primary key or replica identity, C(wal_level=logical), from PostgreSQL's
-        releases of November 2026 on C(citus) in C(output_plugin_libraries), a coordinator that
-        is registered, and no foreign keys but to reference tables.
+      - This needs a primary key or replica identity, C(wal_level=logical), C(citus) in
+        C(output_plugin_libraries) where PostgreSQL has that setting (15.19 and later), a
+        coordinator that is registered, and no foreign keys but to reference tables.
       - If it is interrupted, the table is left as a local table of Citus, from which the same
         task goes on.
       - Only distributing is possible online, rewriting is not.

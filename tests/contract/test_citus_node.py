@@ -182,13 +182,12 @@ def test_a_single_node_takes_the_options_of_the_set(operator: Operator) -> None:
 
 
 def test_shards_are_switched_off_and_on(cluster_of_two: Operator) -> None:
-    cluster_of_two.declared(cluster_of_two.node(2, shards=False))
-    cluster_of_two.declared(cluster_of_two.node(2))
-    assert [n["shards"] for n in cluster_of_two.declared(cluster_of_two.node(2))["nodes"]][-1] is (
-        False
-    )
-    done = cluster_of_two.declared(cluster_of_two.node(2, shards=True))
-    assert done["plan"] == [f"let shards be placed on {cluster_of_two.address(2)}"]
+    operator = cluster_of_two
+    operator.declared(operator.node(2, shards=False))
+    undeclared = operator.declare(operator.node(2))
+    assert not undeclared["changed"] and undeclared["nodes"][-1]["shards"] is False
+    done = operator.declared(operator.node(2, shards=True))
+    assert done["plan"] == [f"let shards be placed on {operator.address(2)}"]
 
 
 def test_a_disabled_node_is_activated(cluster_of_two: Operator) -> None:

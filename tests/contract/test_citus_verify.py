@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 TABLES = [
     {"name": "customers", "column": "customer_id", "shard_count": 6},
-    {"name": "orders", "column": "customer_id", "colocate_with": "customers"},
+    {"name": "orders", "column": "customer_id", "colocate_with": "public.customers"},
     {"name": "products", "type": "reference"},
 ]
 

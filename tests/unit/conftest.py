@@ -76,6 +76,9 @@ def run_main(
     ) -> dict[str, Any]:
         session = ScriptedSession(list(script))
         monkeypatch.setattr(module, "connect", lambda options: session)
+        # Another test may have loaded the controller's code into this process; a module's
+        # own process never has, and tells its warnings in its result.
+        monkeypatch.setattr("ansible.module_utils._internal.is_controller", False)
         with (
             patch_module_args({**args, "_ansible_check_mode": check}),
             pytest.raises(SystemExit),

@@ -51,6 +51,7 @@ BEGIN
                            WHERE n.nodename = nodename AND n.nodeport = nodeport))
    ORDER BY a.nodeid DESC LIMIT 1;
   PERFORM citus_internal.dblink_connect(connection, concat_ws(' ',
+    'connect_timeout=30',  -- Citus' patience, unless node_conninfo says otherwise
     citus_internal.setting('node_conninfo', 'sslmode=require'),
     'host=' || citus_internal.quote_conninfo(nodename),
     'port=' || nodeport,

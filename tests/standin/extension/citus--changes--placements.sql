@@ -18,9 +18,18 @@ GRANT SELECT ON citus_internal.shard_groups TO public;
 -- Sizes: a table's, spread evenly over its shards
 
 CREATE FUNCTION citus_internal.shard_size(shard bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-  SELECT pg_total_relation_size(logicalrelid)
-         / (SELECT count(*) FROM pg_dist_shard other WHERE other.logicalrelid = s.logicalrelid)
-    FROM pg_dist_shard s WHERE shardid = $1
+  SELECT size / shards + (CASE WHEN position < size % shards THEN 1 ELSE 0 END)
+    FROM (SELECT pg_total_relation_size(s.logicalrelid) AS size, count(*) AS shards,
+                 count(*) FILTER (WHERE other.shardid < s.shardid) AS position
+            FROM pg_dist_shard s JOIN pg_dist_shard other USING (logicalrelid)
+           WHERE s.shardid = $1 GROUP BY s.logicalrelid, s.shardid) AS share
+$$;
+
+-- Citus asks the nodes for sizes, and knows none of those that do not answer.
+CREATE FUNCTION citus_internal.answering_groups() RETURNS SETOF int LANGUAGE sql AS $$
+  SELECT groupid FROM citus_internal.active_primaries
+   WHERE groupid = citus_internal.local_group()
+      OR citus_check_connection_to_node(nodename, nodeport)
 $$;
 
 -- How often a table's rows are stored. Citus asks all nodes that have some of them.
@@ -64,7 +73,7 @@ AS $$SELECT citus_internal.copies_of($1, $2) * pg_total_relation_size($1)$$;
 CREATE FUNCTION pg_catalog.citus_shard_sizes(OUT shard_id int, OUT size bigint)
 RETURNS SETOF record LANGUAGE sql STRICT AS $$
   SELECT shardid::int, citus_internal.shard_size(shardid)
-    FROM pg_dist_placement JOIN citus_internal.active_primaries USING (groupid)
+    FROM citus_internal.answering_groups() AS groupid JOIN pg_dist_placement USING (groupid)
 $$;
 -- SQL cannot see the disk: as if it held one terabyte, half of it free.
 CREATE FUNCTION pg_catalog.citus_local_disk_space_stats(
@@ -178,6 +187,9 @@ BEGIN
    WHERE logicalrelid = shard.logicalrelid;
   PERFORM citus_internal.ensure_transferable(colocation, shard_transfer_mode);
   PERFORM citus_internal.ensure_nodes_in_sync();
+  -- At the end of a move, Citus waits for those who write to the shard.
+  PERFORM citus_internal.lock_table(logicalrelid)
+    FROM pg_dist_partition WHERE colocationid = colocation ORDER BY logicalrelid;
   PERFORM citus_internal.move_shard_group(shard_id, source.groupid, target.groupid);
 END
 $$;

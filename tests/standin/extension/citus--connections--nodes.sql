@@ -98,11 +98,17 @@ BEGIN
   UPDATE pg_dist_node SET metadatasynced = true
    WHERE nodeid IN (SELECT nodeid FROM citus_internal.metadata_nodes());
   FOR node IN SELECT * FROM citus_internal.metadata_nodes() LOOP
-    BEGIN
-      PERFORM citus_internal.send_metadata(node);
-    EXCEPTION WHEN OTHERS THEN
-      UPDATE pg_dist_node n SET metadatasynced = false WHERE n.nodeid = node.nodeid;
-    END;
+    -- While a primary steps down, Patroni gives it a name that no server has: asking for it
+    -- could take long, and Patroni waits.
+    synced := node.nodename NOT LIKE '%-demoted';
+    IF synced THEN
+      BEGIN
+        PERFORM citus_internal.send_metadata(node);
+      EXCEPTION WHEN OTHERS THEN
+        synced := false;
+      END;
+    END IF;
+    UPDATE pg_dist_node n SET metadatasynced = synced WHERE n.nodeid = node.nodeid;
   END LOOP;
 END
 $$;

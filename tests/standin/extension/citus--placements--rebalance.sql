@@ -245,14 +245,35 @@ LANGUAGE plpgsql STRICT AS $$BEGIN RETURN; END$$;
 
 -- As Citus does, run a step of something long on a connection of its own to this very server:
 -- it is committed alone, and stays when what follows fails.
-CREATE FUNCTION citus_internal.run_apart(query text) RETURNS text LANGUAGE sql
+-- Who waits for an answer by dblink cannot be cancelled, so locks are waited for here.
+CREATE FUNCTION citus_internal.run_apart(query text) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT citus_internal.remote_value(nodename, nodeport, $1)
-    FROM (SELECT nodename, nodeport, 1 AS choice FROM citus_internal.active_primaries
-           WHERE groupid = citus_internal.local_group()
-           UNION ALL
-          SELECT 'localhost', current_setting('port')::int, 2
-           ORDER BY choice LIMIT 1) AS this_server
+DECLARE
+  here record;
+BEGIN
+  SELECT nodename, nodeport INTO here FROM citus_internal.active_primaries
+   WHERE groupid = citus_internal.local_group();
+  LOOP
+    BEGIN
+      RETURN citus_internal.remote_value(
+        coalesce(here.nodename, 'localhost'),
+        coalesce(here.nodeport, current_setting('port')::int),
+        format('SELECT citus_internal.run_without_waiting(%L)', query));
+    EXCEPTION WHEN lock_not_available THEN
+      PERFORM pg_sleep(0.1);
+    END;
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION citus_internal.run_without_waiting(query text) RETURNS text LANGUAGE plpgsql
+SET lock_timeout = '200ms' AS $$
+DECLARE
+  answer text;
+BEGIN
+  EXECUTE query INTO answer;
+  RETURN answer;
+END
 $$;
 
 CREATE FUNCTION citus_internal.move_all(
@@ -383,8 +404,9 @@ DECLARE
   task pg_dist_background_task;
 BEGIN
   SELECT * INTO task FROM pg_dist_background_task
-   WHERE job_id = job AND status = 'runnable' AND coalesce(not_before <= now(), true)
-   ORDER BY task_id LIMIT 1 FOR UPDATE SKIP LOCKED;
+   WHERE job_id = job AND status IN ('running', 'runnable')
+     AND coalesce(not_before <= now(), true)
+   ORDER BY status DESC, task_id LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN
     RETURN false;
   END IF;
@@ -394,16 +416,23 @@ BEGIN
   BEGIN
     EXECUTE task.command;
     UPDATE pg_dist_background_task
-       SET status = 'done', message = E'SELECT 1\n', retry_count = coalesce(retry_count, 0)
+       SET status = 'done', pid = NULL, message = E'SELECT 1\n',
+           retry_count = coalesce(retry_count, 0)
      WHERE task_id = task.task_id;
     UPDATE pg_dist_background_task SET status = 'runnable'
      WHERE status = 'blocked' AND task_id IN (
        SELECT task_id FROM pg_dist_background_task_depend WHERE depends_on = task.task_id);
-  EXCEPTION WHEN OTHERS THEN
-    UPDATE pg_dist_background_task
-       SET message = 'ERROR: ' || SQLERRM, retry_count = coalesce(retry_count, 0) + 1,
-           not_before = clock_timestamp() + interval '1 s'
-     WHERE task_id = task.task_id;
+  EXCEPTION
+    WHEN lock_not_available THEN  -- under way: it waits for a writer
+      UPDATE pg_dist_background_task SET status = 'running', pid = pg_backend_pid()
+       WHERE task_id = task.task_id;
+      RETURN false;
+    WHEN OTHERS THEN
+      UPDATE pg_dist_background_task
+         SET status = 'runnable', pid = NULL,
+             message = 'ERROR: ' || SQLERRM, retry_count = coalesce(retry_count, 0) + 1,
+             not_before = clock_timestamp() + interval '1 s'
+       WHERE task_id = task.task_id;
   END;
   UPDATE pg_dist_background_job SET state = 'finished', finished_at = clock_timestamp()
    WHERE job_id = job AND NOT EXISTS (

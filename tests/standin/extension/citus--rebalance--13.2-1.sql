@@ -185,7 +185,7 @@ CREATE VIEW citus.citus_tables AS
          coalesce(column_to_column_name(p.logicalrelid, p.partkey), '<none>')
            AS distribution_column,
          p.colocationid AS colocation_id,
-         pg_size_pretty(citus_total_relation_size(p.logicalrelid, false)) AS table_size,
+         pg_size_pretty(sizes.table_size) AS table_size,
          (SELECT count(*) FROM pg_dist_shard s WHERE s.logicalrelid = p.logicalrelid)
            AS shard_count,
          pg_get_userbyid(c.relowner) AS table_owner,
@@ -193,6 +193,9 @@ CREATE VIEW citus.citus_tables AS
     FROM pg_dist_partition p
     JOIN pg_class c ON c.oid = p.logicalrelid
     LEFT JOIN pg_am am ON am.oid = c.relam
+    JOIN (SELECT logicalrelid, sum(size) AS table_size
+            FROM citus_shard_sizes() JOIN pg_dist_shard ON shardid = shard_id
+           GROUP BY logicalrelid) AS sizes ON sizes.logicalrelid = p.logicalrelid
    ORDER BY p.logicalrelid::text;
 
 CREATE VIEW citus.citus_shards AS
@@ -202,11 +205,13 @@ CREATE VIEW citus.citus_shards AS
            WHEN 'reference' THEN 'reference' WHEN 'local' THEN 'local' ELSE 'distributed'
          END AS citus_table_type,
          p.colocationid AS colocation_id, n.nodename, n.nodeport,
-         citus_internal.shard_size(s.shardid) AS shard_size
+         CASE WHEN answering.groupid IS NOT NULL THEN citus_internal.shard_size(s.shardid) END
+           AS shard_size
     FROM pg_dist_shard s
     JOIN pg_dist_partition p USING (logicalrelid)
     JOIN pg_dist_placement USING (shardid)
     JOIN pg_dist_node n USING (groupid)
+    LEFT JOIN citus_internal.answering_groups() AS answering (groupid) USING (groupid)
    ORDER BY s.logicalrelid::text, s.shardid;
 
 CREATE VIEW citus.pg_dist_shard_placement AS

@@ -366,6 +366,16 @@ ORDERS_KEY = key("orders.id -> customers.id")
             id="another column",
         ),
         pytest.param(
+            catalog(
+                "orders",
+                citus=[spread("orders", 2), kept("products", "reference")],
+                keys=[key("orders.note -> products.id")],
+            ),
+            [hashed("orders", shard_count=12, allow_rewrite=True)],
+            ["SELECT alter_distributed_table('public.orders', shard_count => 12)"],
+            id="a foreign key to a reference table survives a rewrite",
+        ),
+        pytest.param(
             catalog("customers", citus=[spread("customers", 2)]),
             [reference("customers", allow_rewrite=True)],
             [

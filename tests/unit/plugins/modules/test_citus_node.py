@@ -213,6 +213,15 @@ SECONDARY = node("us-w1b", 1, node_id=9, role="secondary", cluster="eu", metadat
             id="a secondary",
         ),
         pytest.param(
+            cluster(answers={"us-w4b": answer("us-w4b", standby=True, coordinator=None)}),
+            desired(spec("us-w4b", 4, role="secondary"), spec("us-w4", 4)),
+            [
+                "register us-w4:5432 as the primary of group 4",
+                "register us-w4b:5432 as a secondary of group 4 in cluster default",
+            ],
+            id="a secondary with its primary",
+        ),
+        pytest.param(
             cluster(node("us-c1", 0), node("us-w1b", 1)),
             desired(spec("us-w1", 1, members=("us-w1", "us-w1b"))),
             [],
@@ -479,6 +488,12 @@ def test_plan(there: Current, wanted: Desired, sentences: list[str]) -> None:
                 "a secondary has to be a physical standby of us-w1:5432",
             ],
             id="secondaries",
+        ),
+        pytest.param(
+            cluster(answers={"us-c1b": answer("us-c1b", standby=True)}),
+            desired(spec("us-c1b", 1, role="secondary")),
+            ["a secondary has to be a physical standby of us-w1:5432", "a standby, of group 0"],
+            id="a standby of another group",
         ),
         pytest.param(
             cluster(holdings=SHARDED),
