@@ -424,10 +424,11 @@ def _lost_by_rewrite(key: ForeignKey, comparison: Comparison) -> Iterator[tuple[
         elif key.referencing == key.referenced:
             yield f"rewriting {subject.name} would lose a foreign key to itself", remedy
         elif not _restored(key, oid, comparison):
+            group = ", ".join(table.name for table in comparison.companions_now(oid))
             yield (
                 f"rewriting {subject.name} without the other table would drop it",
-                f"{remedy}; or change both together: declare every table of the colocation group "
-                "in the same task, with allow_rewrite and with colocate_with the one that leads",
+                f"{remedy}; or rewrite its whole colocation group ({group}): declare all of it in "
+                f"the same task, with allow_rewrite and with colocate_with {subject.name}",
             )
 
 

@@ -179,4 +179,4 @@ def connect(options: Mapping[str, Any]) -> Session:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".?") or type(error).__name__

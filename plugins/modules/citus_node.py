@@ -469,7 +469,7 @@ def declared(params: Mapping[str, Any]) -> Desired:
                 group=item["group"],
                 role=item["role"],
                 cluster=item["cluster"],
-                members=tuple(item["members"] or ()),
+                members=tuple(item["members"]),
                 shards=item["shards"],
                 state=item["state"],
             )
