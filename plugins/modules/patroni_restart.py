@@ -12,8 +12,8 @@ short_description: Restart PostgreSQL where it is needed, one member after the o
 version_added: 0.1.0
 author: the bss.platform contributors
 description:
-  - Restarts the members of which PostgreSQL says that a changed setting waits for a restart (or all
-    of them, or those named), never two at once and never two groups at once.
+  - Restarts the members of which PostgreSQL says that a changed setting waits for a restart, and
+    those that O(only) names; never two at once and never two groups at once.
   - Within a group the standbys go first; then the lead is handed to one of them, in which Patroni
     restarts the old primary as a standby. A primary that no standby can replace restarts in place.
     The coordinator's group comes last.
