@@ -198,6 +198,12 @@ def citus_image(citus_source: CitusSource, tmp_path_factory: pytest.TempPathFact
         shutil.copy(file, context / "citus")  # without times: the cache goes by content
     shutil.copy(HERE / "Dockerfile", context)
     base = os.environ.get("BSS_LAB_IMAGE", "bss-lab-host:bookworm")
+    if not docker("images", "--quiet", base):
+        pytest.fail(
+            f"there is no image {base}: run lab/make-host-image {base}, or name another host "
+            "image where apt works in BSS_LAB_IMAGE",
+            pytrace=False,
+        )
     return docker(
         *("build", "--quiet", "--tag", f"bss-lab-contract:{citus_source.name}"),
         *("--build-arg", f"BASE={base}"),
