@@ -100,6 +100,15 @@ def pytest_report_header() -> str:
     return f"citus: {choose_citus(os.environ)}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it at the end as well, since a quiet run has no header."""
+    try:
+        citus = choose_citus(os.environ)
+    except pytest.UsageError:
+        return
+    terminalreporter.write_line(f"The modules met {citus}.")
+
+
 @dataclass(frozen=True)
 class CitusCluster:
     """A coordinator and three workers, one PostgreSQL instance a port of ``host``."""
