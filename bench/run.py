@@ -80,7 +80,9 @@ def playbook(name: Path | str, inventory: str, *more: str) -> str:
     """Run a playbook and return what it printed; its failure ends the bench."""
     run = subprocess.run(
         [BIN / "ansible-playbook", "-i", inventory, str(name), *more],
-        cwd=PROJECT, capture_output=True, text=True,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
     )
     if run.returncode:
         sys.exit(f"{name} failed:\n{run.stdout[-4000:]}\n{run.stderr[-2000:]}")

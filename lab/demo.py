@@ -58,7 +58,10 @@ def read_hosts(inventory: Path) -> dict[str, dict]:
     """Hosts of the inventory with their variables, and the groups of each."""
     listing = subprocess.run(
         [BIN / "ansible-inventory", "-i", inventory, "--list"],
-        cwd=PROJECT, check=True, capture_output=True, text=True,
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     tree = json.loads(listing.stdout)
     hosts = tree["_meta"]["hostvars"]
@@ -85,7 +88,8 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             f"localhost:{ports.split(':')[0]}" for ports in variables.get("lab_published_ports", ())
         )
         lines.append(
-            f"  {host:<10}{variables.get('ansible_host', ''):<15}{published:<24}{', '.join(services)}"
+            f"  {host:<10}{variables.get('ansible_host', ''):<15}{published:<24}"
+            + ", ".join(services)
         )
     secrets = inventory.parent / ".secrets"
     port = next(
@@ -107,7 +111,8 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
     lines += [
         f"  {'together':<10}{sum(times.values()):>7.1f} s",
         "",
-        f"Again, and nothing changes:  {BIN.parent.name}/bin/ansible-playbook playbooks/site.yml -i {inventory}",
+        f"Again, and nothing changes:  {BIN.parent.name}/bin/ansible-playbook "
+        f"playbooks/site.yml -i {inventory}",
         "Away with it:                make down",
     ]
     return lines

@@ -45,9 +45,7 @@ class PlanRefused(PlatformError):
 
     def __init__(self, refusals: tuple[Refusal, ...]) -> None:
         self.refusals = refusals
-        super().__init__(
-            "Nothing was changed. " + " | ".join(str(refusal) for refusal in refusals)
-        )
+        super().__init__("Nothing was changed. " + " | ".join(str(refusal) for refusal in refusals))
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Session:
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
     def copy(self, statement: str, file: Any) -> None:
-        """Run a ``COPY ... FROM STDIN`` with what ``file.read(size)`` returns, until it is empty."""
+        """Run a ``COPY ... FROM STDIN`` with what ``file.read(size)`` returns until it is empty."""
         with self._cursor() as cursor:
             self.sent.append(statement)
             cursor.copy_expert(statement, file)

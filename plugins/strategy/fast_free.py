@@ -12,7 +12,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fast_free
-short_description: Executes tasks without waiting for other hosts, over mitogen where it is installed
+short_description: Executes tasks without waiting for other hosts, over mitogen if installed
 description:
   - Behaves as P(ansible.builtin.free#strategy).
 author: the bss.platform contributors
@@ -22,8 +22,8 @@ try:
     from ansible_mitogen.loaders import strategy_loader
     from ansible_mitogen.strategy import StrategyMixin
 
-    class StrategyModule(StrategyMixin, strategy_loader.get("free", class_only=True)):
+    class StrategyModule(StrategyMixin, strategy_loader.get("free", class_only=True)):  # type: ignore[misc]
         """Free, over mitogen."""
 
 except ImportError:
-    from ansible.plugins.strategy.free import StrategyModule  # noqa: F401
+    from ansible.plugins.strategy.free import StrategyModule  # type: ignore[no-redef] # noqa: F401

@@ -22,8 +22,8 @@ try:
     from ansible_mitogen.loaders import strategy_loader
     from ansible_mitogen.strategy import StrategyMixin
 
-    class StrategyModule(StrategyMixin, strategy_loader.get("linear", class_only=True)):
+    class StrategyModule(StrategyMixin, strategy_loader.get("linear", class_only=True)):  # type: ignore[misc]
         """Linear, over mitogen."""
 
 except ImportError:
-    from ansible.plugins.strategy.linear import StrategyModule  # noqa: F401
+    from ansible.plugins.strategy.linear import StrategyModule  # type: ignore[no-redef] # noqa: F401
