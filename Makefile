@@ -2,8 +2,8 @@
 # in playbooks/; these set up the tools, the lab and the tests around it.
 #
 #   BSS_ARTIFACTS   directory of packages and archives (default: artifacts/)
-#   CITUS=real      demand the real Citus from there; without it the tests fall
-#                   back to the stand-in and say so
+#   CITUS           real demands the real Citus from there, standin takes the
+#                   stand-in; otherwise whichever is there, and the tests say so
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +14,7 @@ PYTHON ?= python3.11
 REGION ?= us-east
 INVENTORY := inventories/$(REGION)
 export BSS_ARTIFACTS ?= $(CURDIR)/artifacts
-export CITUS ?= any
+export CITUS ?=
 # Only what is installed here decides: no configuration of the user's own.
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONWARNINGS := ignore
