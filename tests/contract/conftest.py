@@ -53,7 +53,6 @@ kill_hard() {{  # as a power cut would: nobody says goodbye
   while ps --pid "$processes" >/dev/null; do :; done
 }}
 fresh() {{
-  kill_hard $1 2>/dev/null
   rm -rf {INSTANCES}/$1 {INSTANCES}/$1.log
   cp -a {TEMPLATES}/$1 {INSTANCES}/$1
   start $1
@@ -172,8 +171,13 @@ class CitusCluster:
 
     def renew(self) -> None:
         """Replace all instances by fresh copies of the template, side by side."""
+        kills = "".join(f"kill_hard {port} 2>/dev/null; " for port in PORTS)
+        # What a killed server leaves there, only its own next start would remove.
+        clean = "rm -f /dev/shm/PostgreSQL.*; "
         starts = "".join(f"fresh {port} & started+=($!); " for port in PORTS)
-        self._run(starts + 'for pid in "${started[@]}"; do wait $pid || exit 1; done')
+        self._run(
+            kills + clean + starts + 'for pid in "${started[@]}"; do wait $pid || exit 1; done'
+        )
 
     def _run(self, script: str) -> None:
         docker("exec", self.container, "bash", "-c", INSTANCE_FUNCTIONS + script)

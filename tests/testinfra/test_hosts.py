@@ -1,0 +1,35 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""A host as a whole, whatever its functions are."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from testinfra.host import Host
+
+testinfra_hosts = ["ansible://us_east"]
+
+SSH = 22
+PORTS = {
+    "citus_coordinator": {5432, 8008},
+    "citus_worker": {5432, 8008},
+    "etcd": {2379, 2380},
+}
+
+
+def test_only_the_ports_of_its_functions_are_open(host: Host, region, name: str) -> None:
+    """A host that has left the cluster has none."""
+    expected = {SSH}.union(*(PORTS.get(function, set()) for function in region.functions(name)))
+    found = set()
+    for line in host.check_output("ss -HltunO").splitlines():
+        address, _, port = line.split()[4].rpartition(":")
+        address = address.strip("[]").partition("%")[0]
+        if address == "*" or not ip_address(address).is_loopback:
+            found.add(int(port))
+    assert found == expected
+
+
+def test_no_unit_failed(host: Host) -> None:
+    assert host.check_output("systemctl --failed --no-legend --plain") == ""
