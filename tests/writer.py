@@ -210,8 +210,10 @@ class Stop:
         )
 
 
-def look_for(database: Database, record: Record, writer: str) -> tuple[set[str], float]:
+def look_for(database: Database, record: Record, writer: str) -> tuple[set[str], float, str]:
     """The acknowledged ids that are not in the table, and the seconds until none was missing.
+
+    Third, what the database says of its Citus: a stand-in keeps all rows on the coordinator.
 
     A group that failed over between the two phases of a commit holds its part of the
     transaction prepared until Citus finishes it (``citus.recover_2pc_interval``): such a row is
@@ -225,9 +227,11 @@ def look_for(database: Database, record: Record, writer: str) -> tuple[set[str],
             with connection, connection.cursor() as cursor:
                 cursor.execute(f"SELECT id::text FROM {TABLE} WHERE writer = %s", [writer])
                 lost = record.acknowledged - {row[0] for row in cursor}
+                cursor.execute("SELECT citus_version()")
+                citus = str(cursor.fetchone()[0])
             connection.close()
             if late or not lost:
-                return lost, round(time.monotonic() - began, 3)
+                return lost, round(time.monotonic() - began, 3), citus
         except psycopg2.Error:
             if late:
                 raise
@@ -258,7 +262,7 @@ def main() -> int:
             client.start()
         for client in clients:
             client.join()
-    lost, complete_after_s = look_for(database, record, writer)
+    lost, complete_after_s, citus = look_for(database, record, writer)
     settled = all(client.settled for client in clients)
     result = {
         "acknowledged": len(record.acknowledged),
@@ -266,6 +270,7 @@ def main() -> int:
         "missing_ids": sorted(lost)[:20],
         "complete_after_s": complete_after_s,
         "settled": settled,
+        "citus": citus,
         "seconds": record.now_s(),
         "connects": record.connects,
         "longest_pause_s": round(record.longest_pause_s, 3),
