@@ -28,6 +28,13 @@ def test_nobody_else_runs_postgresql(host: Host) -> None:
     assert host.check_output("pg_lsclusters --no-header") == ""
 
 
+def test_its_server_connects_to_no_server_in_recovery(host: Host) -> None:
+    """Or Citus would forget commits, see docs/architecture.md."""
+    data = host.file("/var/lib/postgresql/15/platform/postmaster.pid").content_string
+    environment = host.file(f"/proc/{data.split()[0]}/environ").content_string
+    assert "PGTARGETSESSIONATTRS=read-write" in environment.split("\0")
+
+
 @pytest.mark.parametrize(
     ("path", "mode"),
     [
