@@ -318,7 +318,9 @@ nodes:
       type: bool
       sample: true
 rebalance:
-  description: The background job that moves or moved shards for this task, or null.
+  description:
+    - The background job that this task started or joined, or null. Others are told by
+      M(bss.platform.citus_info).
   returned: success
   type: dict
   contains:
@@ -531,16 +533,17 @@ def _addresses_to_ask(specs: Iterable[NodeSpec], nodes: Iterable[Node]) -> list[
     return sorted(asked)
 
 
-def apply(session: Session, steps: Plan, desired: Desired) -> None:
+def apply(session: Session, steps: Plan, desired: Desired) -> int | None:
     """Do the steps in order; with timeout 0 up to the first job that is not waited for.
 
-    Raises StepFailed, or what follow_job raises. The same task goes on from there.
+    Returns the job that was started or joined, the last one where there were two. Raises
+    StepFailed, or what follow_job raises. The same task goes on from there.
     """
     deadline = time.monotonic() + desired.timeout
+    last_job = None
     for done, action in enumerate(steps.actions):
         try:
-            if not _apply_one(session, action, desired, deadline):
-                return
+            job = _apply_one(session, action, desired, deadline)
         except StatementFailed as error:
             if error.sqlstate == citus_rebalance.QUERY_CANCELED and action.options:
                 raise citus_rebalance.RebalanceUnfinished(
@@ -558,10 +561,14 @@ def apply(session: Session, steps: Plan, desired: Desired) -> None:
                 f"Asked to {action.sentence}: {text}. Done before: {before}. To go on: {remedy}, "
                 "then run the same task again: it goes on from here."
             ) from error
+        last_job = last_job if job is None else job
+        if job is not None and desired.timeout == 0:
+            break
+    return last_job
 
 
-def _apply_one(session: Session, action: Action, desired: Desired, deadline: float) -> bool:
-    """Do one step; False when a job was left running, so that the rest has to wait."""
+def _apply_one(session: Session, action: Action, desired: Desired, deadline: float) -> int | None:
+    """Do one step; the job that it started or joined, which runs on where timeout is 0."""
     kind = action.options.get("moves_shards")
     if kind == "foreground":
         if desired.timeout == 0:
@@ -569,18 +576,15 @@ def _apply_one(session: Session, action: Action, desired: Desired, deadline: flo
         else:
             with citus_rebalance.statement_timeout(session, deadline - time.monotonic()):
                 session.execute(action.statement, action.parameters)
-        return True
+        return None
     if kind == "join":
-        job_id = action.parameters[0]
+        job: int | None = action.parameters[0]
     else:
         rows = session.execute(action.statement, action.parameters)
-        job_id = rows[0]["job"] if kind == "background" else None
-    if job_id is None:
-        return True
-    if desired.timeout == 0:
-        return False
-    citus_rebalance.follow_job(session, job_id, deadline)
-    return True
+        job = rows[0]["job"] if kind == "background" else None
+    if job is not None and desired.timeout != 0:
+        citus_rebalance.follow_job(session, job, deadline)
+    return job
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -589,11 +593,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         current = read(session, desired)
         steps = plan(current, desired)
         steps.raise_if_refused()
-        nodes, job = steps.nodes, current.job
+        nodes = steps.nodes
+        # One that ended before this task says nothing of it.
+        job = current.job if current.job is not None and current.job.running else None
         if steps.changed and not module.check_mode:
-            apply(session, steps, desired)
+            job_id = apply(session, steps, desired)
             nodes = citus.read_nodes(session)
-            job = citus_rebalance.read_job(session) if desired.moves_shards else None
+            job = None if job_id is None else citus_rebalance.read_job(session, job_id)
         return {
             "changed": steps.changed,
             "plan": steps.sentences,

@@ -473,8 +473,10 @@ def test_a_rebalance_that_was_stopped_is_told_and_started_anew(
     waiting.join()
     assert answers[0]["failed"] and "is cancelled" in answers[0]["msg"]
     slow_moves()
-    assert not operator.declare(rebalance={})["failed"]
+    anew = operator.declare(rebalance={})
+    assert not anew["failed"] and anew["rebalance"]["state"] == "finished", anew
     assert operator.shards_on(3) == 4
+    assert operator.declare(rebalance={})["rebalance"] is None
 
 
 def test_a_worker_killed_in_a_rebalance_is_told_and_the_task_converges(

@@ -691,6 +691,7 @@ NO_JOB = step("pg_dist_background_job")
 STRATEGIES = step("pg_dist_rebalance_strategy", [{"name": "by_disk_size"}])
 ALL_IDENTIFIED = step("relreplident")
 SIZES = step("citus_shard_sizes", [{"groupid": n, "bytes": GIB} for n in (1, 2, 3)])
+NO_REFERENCE_TABLES = step("AS tables", [{"tables": 0, "nodename": None, "nodeport": None}])
 DRAIN_READS = [HOLDINGS, NO_JOB, STRATEGIES, ALL_IDENTIFIED, SIZES]
 START = step("citus_rebalance_start(rebalance_strategy => NULL, drain_only => True", [{"job": 7}])
 LOOK = [
@@ -772,7 +773,6 @@ def test_nothing_left_to_move(run_main: RunMain) -> None:
         step("shouldhaveshards"),
         step("citus_rebalance_start", [{"job": None}]),
         nodes_read(*cluster().nodes),
-        NO_JOB,
     ]
     assert not run_main(citus_node, script, {"nodes": [W2_DRAINED]})["failed"]
 
@@ -784,7 +784,7 @@ def test_a_running_job_is_joined(run_main: RunMain) -> None:
         job_read("running", 2),
         STRATEGIES,
         ALL_IDENTIFIED,
-        step("AS tables", [{"tables": 0, "nodename": None, "nodeport": None}]),
+        NO_REFERENCE_TABLES,
         job_read("finished", 6),
         step(
             "citus_rebalance_start(rebalance_strategy => NULL, drain_only => False", [{"job": None}]
@@ -796,6 +796,37 @@ def test_a_running_job_is_joined(run_main: RunMain) -> None:
     assert not result["failed"], result
     assert result["plan"][0].startswith("wait for rebalance job 7")
     assert len(result["queries"]) == 1
+    assert result["rebalance"]["job"] == 7 and result["rebalance"]["state"] == "finished"
+
+
+def test_a_joined_job_that_has_just_finished_is_told(run_main: RunMain) -> None:
+    """Whoever polls sees the end of the job, also when it came between two looks."""
+    script = [
+        *reads(),
+        HOLDINGS,
+        job_read("running", 5),
+        STRATEGIES,
+        ALL_IDENTIFIED,
+        NO_REFERENCE_TABLES,
+        nodes_read(*cluster().nodes),
+        step("coalesce(7, job_id)", job_read("finished", 6)[1]),
+    ]
+    result = run_main(citus_node, script, {"rebalance": {}, "timeout": 0})
+    assert result["rebalance"]["state"] == "finished"
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("state", ["finished", "cancelled", "failed"])
+def test_a_job_that_ended_before_is_not_told(run_main: RunMain, state: str, check: bool) -> None:
+    """Once stopped by somebody, it would be held against every later rebalance."""
+    script = [
+        *(*reads(), HOLDINGS, job_read(state, 2), STRATEGIES, ALL_IDENTIFIED, SIZES),
+        step("get_rebalance_table_shards_plan"),
+        NO_REFERENCE_TABLES,
+    ]
+    result = run_main(citus_node, script, {"rebalance": {}}, check=check)
+    assert not result["failed"], result
+    assert (result["changed"], result["rebalance"]) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -865,12 +896,11 @@ def test_a_drain_in_the_foreground(run_main: RunMain) -> None:
                 }
             ],
         ),
-        step("AS tables", [{"tables": 0, "nodename": None, "nodeport": None}]),
+        NO_REFERENCE_TABLES,
         step("set_config('statement_timeout', '3600000ms'"),
         step("rebalance_table_shards(rebalance_strategy => NULL, drain_only => False"),
         step("set_config('statement_timeout', '0'"),
         nodes_read(*cluster().nodes),
-        NO_JOB,
     ]
     result = run_main(citus_node, script, {"rebalance": {"background": False}})
     assert not result["failed"], result
