@@ -94,11 +94,13 @@ def test_load(citus: Any, play: Play) -> None:
     assert citus.sql(citus.coordinator_port, "SELECT count(*) FROM orders")[0]["count"] == 1_000
 
 
-def test_a_table_is_distributed_before_the_next_migration(
-    citus: Any, play: Play, tmp_path: Path
-) -> None:
-    """So a migration meets the same tables on a new database as on one in use."""
-    (tmp_path / "1_parents.sql").write_text("CREATE TABLE parents (id int PRIMARY KEY);")
+PARENTS = "CREATE TABLE parents (id int PRIMARY KEY);"
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> dict[str, Any]:
+    """The variables of a workload whose second migration wants what the first made distributed."""
+    (tmp_path / "1_parents.sql").write_text(PARENTS)
     (tmp_path / "2_children.sql").write_text(
         "CREATE TABLE children (id int, parent_id int, PRIMARY KEY (parent_id, id));\n"
         "SELECT 1 / count(*) FROM pg_dist_partition WHERE logicalrelid = 'parents'::regclass;\n"
@@ -107,13 +109,48 @@ def test_a_table_is_distributed_before_the_next_migration(
         "ALTER TABLE children ADD CONSTRAINT children_parent_fkey\n"
         "  FOREIGN KEY (parent_id) REFERENCES parents (id);\n"
     )
-    variables = {
+    return {
         "bss_workload_migrations_dir": str(tmp_path),
         "bss_workload_tables": [
             {"name": "parents", "column": "id", "shard_count": 4},
             {"name": "children", "column": "parent_id", "colocate_with": "parents"},
         ],
     }
-    assert play(**variables)["changed"] > 0
+
+
+def test_a_table_is_distributed_before_the_next_migration(
+    citus: Any, play: Play, family: dict[str, Any]
+) -> None:
+    """So a migration meets the same tables on a new database as on one in use."""
+    assert play(**family)["changed"] > 0
     assert layout(citus) == {"parents": "h", "children": "h"}
+    assert play(**family)["changed"] == 0
+
+
+def test_a_run_that_ended_before_it_distributed_is_repeated(
+    citus: Any, play: Play, run_module: Any, family: dict[str, Any]
+) -> None:
+    """The repeat passes through the same states."""
+    first = {"name": "1_parents.sql", "sql": PARENTS}
+    assert not run_module("sql_migration", {**citus.login, "migrations": [first]})["failed"]
+    assert layout(citus) == {}
+    assert play(**family)["changed"] > 0
+    assert layout(citus) == {"parents": "h", "children": "h"}
+
+
+def test_a_table_in_a_schema_of_its_own(citus: Any, play: Play, tmp_path: Path) -> None:
+    (tmp_path / "1.sql").write_text(
+        "CREATE SCHEMA app;\nCREATE TABLE app.events (id int PRIMARY KEY);\n"
+    )
+    variables = {
+        "bss_workload_migrations_dir": str(tmp_path),
+        "bss_workload_tables": [{"name": "app.events", "column": "id", "shard_count": 4}],
+    }
+    play(**variables)
+    found = citus.sql(
+        citus.coordinator_port,
+        "SELECT has_schema_privilege('bss', 'app', 'USAGE') AS schema,"
+        " has_table_privilege('bss', 'app.events', 'SELECT, INSERT, UPDATE, DELETE') AS table",
+    )
+    assert found == [{"schema": True, "table": True}]
     assert play(**variables)["changed"] == 0
