@@ -34,7 +34,11 @@ from ansible_collections.bss.platform.plugins.plugin_utils.supported_versions im
 COORDINATORS = "citus_coordinator"
 WORKERS = "citus_worker"
 ETCD = "etcd"
-FUNCTION_GROUPS = (COORDINATORS, WORKERS, ETCD, "kafka", "kafka_controller")
+DATABASES = (COORDINATORS, WORKERS)
+FUNCTION_GROUPS = (*DATABASES, ETCD, "kafka", "kafka_controller")
+
+# Patroni's own roles, and pg_hba's word for every role.
+RESERVED_ROLES = ("postgres", "replicator", "all")
 
 Rule = Callable[[Inventory], Iterator[Refusal]]
 
@@ -177,7 +181,7 @@ def workers_have_a_group(inventory: Inventory) -> Iterator[Refusal]:
 def etcd_has_a_majority(inventory: Inventory) -> Iterator[Refusal]:
     """One etcd serves the whole inventory, so its members are counted over all regions."""
     members = _hosts_of(inventory, ETCD)
-    if members or _hosts_of(inventory, COORDINATORS, WORKERS):
+    if members or _hosts_of(inventory, *DATABASES):
         yield from _odd(ETCD, members, "in all")
 
 
@@ -245,6 +249,34 @@ def patroni_is_supported(inventory: Inventory) -> Iterator[Refusal]:
                 f"{PATRONI_MAJOR}",
                 found=f"Patroni {version}",
                 remedy=f"set a release of Patroni {PATRONI_MAJOR}",
+            )
+
+
+def applications_have_roles_of_their_own(inventory: Inventory) -> Iterator[Refusal]:
+    """A role of citus_application_roles is made no superuser, and logs in by password."""
+    for (roles,), hosts in _values(inventory, DATABASES, "citus_application_roles"):
+        reserved = [role for role in roles if role in RESERVED_ROLES]
+        if reserved:
+            yield Refusal(
+                asked=f"citus_application_roles: {_listed(reserved)} "
+                f"({inventory.places('citus_application_roles', hosts)})",
+                why="the name means more than an application, and a password would open it",
+                found=f"reserved are {_listed(RESERVED_ROLES)}",
+                remedy="give the application a role of another name",
+            )
+
+
+def workload_has_an_application_role(inventory: Inventory) -> Iterator[Refusal]:
+    """Who is to use the workload's tables is a role that the platform makes."""
+    names = ("bss_workload_application_role", "citus_application_roles", "bss_workload_tables")
+    for (role, roles, tables), hosts in _values(inventory, (COORDINATORS,), *names):
+        if tables and role not in roles:
+            yield Refusal(
+                asked=f"bss_workload_application_role: {role} "
+                f"({inventory.places('bss_workload_application_role', hosts)})",
+                why="it is none of citus_application_roles, which are the roles that are made",
+                found=f"citus_application_roles {_listed(roles) or 'with no role'}",
+                remedy=f"add {role} to citus_application_roles, or name one of these",
             )
 
 
@@ -328,6 +360,8 @@ RULES: tuple[Rule, ...] = (
     addresses_are_different,
     citus_runs_on_postgresql,
     patroni_is_supported,
+    applications_have_roles_of_their_own,
+    workload_has_an_application_role,
 )
 
 
@@ -379,14 +413,24 @@ def _other_groups(inventory: Inventory, host: str) -> tuple[str, ...]:
     )
 
 
-def _versions(inventory: Inventory, *names: str) -> list[tuple[tuple[str, ...], list[str]]]:
+def _values(
+    inventory: Inventory, groups: Sequence[str], *names: str
+) -> list[tuple[list[Any], list[str]]]:
+    """The combinations of values on the hosts of these groups, each with its hosts."""
+    combinations: dict[str, tuple[list[Any], list[str]]] = {}
+    for host in _hosts_of(inventory, *groups):
+        values = [inventory.value(host, name) for name in names]
+        if None not in values:
+            combinations.setdefault(repr(values), (values, []))[1].append(host)
+    return list(combinations.values())
+
+
+def _versions(inventory: Inventory, *names: str) -> list[tuple[list[str], list[str]]]:
     """The combinations of versions on the database hosts, each with its hosts."""
-    hosts_of: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for host in _hosts_of(inventory, COORDINATORS, WORKERS):
-        versions = [inventory.value(host, name) for name in names]
-        if None not in versions:
-            hosts_of[tuple(map(str, versions))].append(host)
-    return list(hosts_of.items())
+    return [
+        ([str(version) for version in versions], hosts)
+        for versions, hosts in _values(inventory, DATABASES, *names)
+    ]
 
 
 def _odd(group: str, members: Sequence[str], where: str) -> Iterator[Refusal]:

@@ -25,6 +25,7 @@ from ansible_collections.bss.platform.plugins.plugin_utils.inventory_rules impor
 SPECS: dict[str, dict[str, Any]] = {
     "region": {"type": "str"},
     "citus_group": {"type": "int"},
+    "citus_application_roles": {"type": "list", "elements": "str", "default": ["bss"]},
     "citus_database": {"type": "str", "default": "bss"},
     "citus_source": {"type": "str", "choices": ["package", "upstream"], "default": "upstream"},
     "citus_version": {"type": "str", "default": "13.2"},
@@ -33,6 +34,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "postgresql_version": {"type": "int", "default": 15},
     "postgresql_memory_mb": {"type": "int", "default": "{{ ansible_facts.memtotal_mb }}"},
     "patroni_version": {"type": "str", "default": "4.1.5"},
+    "bss_workload_application_role": {"type": "str", "default": "bss"},
+    "bss_workload_tables": {"type": "list", "elements": "dict", "default": [{"name": "orders"}]},
     "platform_foreign_variables": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -296,6 +299,39 @@ def test_an_unknown_release_of_citus(problems, us_east):
 def test_an_old_patroni(problems, us_east):
     us_east["us_east"]["vars"]["patroni_version"] = "3.0.2"
     assert only(problems(us_east)).startswith("patroni_version: 3.0.2 (group us_east)")
+
+
+# Roles of applications
+
+
+@pytest.mark.parametrize("role", ["postgres", "replicator", "all"])
+def test_a_role_that_is_no_applications(role, problems, us_east):
+    us_east["us_east"]["vars"]["citus_application_roles"] = ["bss", role]
+    problem = only(problems(us_east))
+    assert problem.startswith(f"citus_application_roles: {role} (group us_east)")
+    assert "reserved are postgres, replicator and all" in problem
+
+
+def test_a_workload_whose_role_is_not_made(problems, us_east):
+    us_east["us_east"]["hosts"]["us-c1b"] = {}
+    us_east["citus_coordinator"]["hosts"]["us-c1b"] = {}
+    us_east["us_east"]["vars"]["bss_workload_application_role"] = "app"
+    problem = only(problems(us_east))
+    assert problem.startswith("bss_workload_application_role: app (group us_east)")
+    assert "There is: citus_application_roles bss. To go on: add app" in problem
+
+
+def test_no_application_at_all(problems, us_east):
+    us_east["us_east"]["vars"]["citus_application_roles"] = []
+    assert "citus_application_roles with no role" in only(problems(us_east))
+    us_east["us_east"]["vars"]["bss_workload_tables"] = []
+    assert problems(us_east) == []
+
+
+def test_an_application_with_a_role_of_its_own(problems, us_east):
+    us_east["us_east"]["vars"]["citus_application_roles"] = ["reports", "app"]
+    us_east["us_east"]["vars"]["bss_workload_application_role"] = "app"
+    assert problems(us_east) == []
 
 
 # Names of variables
