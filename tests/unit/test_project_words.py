@@ -17,6 +17,8 @@ CHECKOUT = Path(__file__).parents[2]
 ABSOLUTE_PATH = re.compile(r"(?<![\w.}])/(?:work|root)/(?!\.ssh/)")
 EMPTY_NAMES = {"utils", "common", "helpers", "helper", "manager", "misc"}
 NAMED_BY_ANSIBLE = {"module_utils", "plugin_utils"}
+# What editors, merges and patches leave beside a file.
+LEFTOVER = re.compile(r"\.(orig|rej|bak|sw[a-p])$|~$")
 
 
 def project_files() -> list[Path]:
@@ -61,3 +63,7 @@ def test_names_say_what_is_inside(files: list[Path]) -> None:
         if part not in NAMED_BY_ANSIBLE and EMPTY_NAMES & set(re.split(r"[_\-.]", part))
     }
     assert empty == set()
+
+
+def test_no_leftover_of_an_edit(files: list[Path]) -> None:
+    assert [str(path) for path in files if LEFTOVER.search(path.name)] == []
