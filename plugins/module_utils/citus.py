@@ -422,8 +422,7 @@ def _trouble(session: Session, address: Address, result: str) -> str:
     """The reason behind master_run_on_worker's bare "failed to connect"."""
     if not result.startswith("failed to connect"):
         return " ".join(result.split())
-    warnings = session._connection.notices
-    del warnings[:]
+    session.notices.clear()
     session.rows("SELECT citus_check_connection_to_node(%s, %s)", (address.name, address.port))
-    reason = warnings[-1].splitlines()[0] if warnings else result
+    reason = session.notices[-1].splitlines()[0] if session.notices else result
     return reason.rpartition("with the following error: ")[2]

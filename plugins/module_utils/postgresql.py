@@ -89,6 +89,12 @@ class Session:
             cursor.execute(statement, parameters or None)
             return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
+    @property
+    def notices(self) -> list[str]:
+        """What the server said beside its answers, oldest first; may be cleared."""
+        notices: list[str] = self._connection.notices
+        return notices
+
     def copy(self, statement: str, file: Any) -> None:
         """Run a ``COPY ... FROM STDIN`` with what ``file.read(size)`` returns until it is empty."""
         with self._cursor() as cursor:

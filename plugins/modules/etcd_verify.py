@@ -30,22 +30,12 @@ options:
     description: Unit of systemd that runs the member.
     type: str
     default: etcd
-  ca_cert:
-    description: File with the certificate authority that signed the members' certificates.
-    type: path
-    required: true
-  client_cert:
-    description: File with the client's certificate, and its key if O(client_key) is not given.
-    type: path
-    required: true
-  client_key:
-    description: File with the key of O(client_cert).
-    type: path
   certificate_days:
     description: Days for which the certificate that the member presents must still be valid.
     type: int
     default: 14
 extends_documentation_fragment:
+  - bss.platform.client_certificate
   - bss.platform.attributes.info
 """
 

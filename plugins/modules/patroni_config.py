@@ -25,7 +25,7 @@ description:
     M(bss.platform.patroni_restart) restarts the members one at a time.
 extends_documentation_fragment:
   - bss.platform.attributes
-  - bss.platform.patroni
+  - bss.platform.client_certificate
 options:
   url:
     description: Address of a member's REST API, such as V(https://us-w1:8008).

@@ -25,26 +25,9 @@ description:
   - A run that was interrupted is simply repeated; what has been restarted no longer waits for it.
 extends_documentation_fragment:
   - bss.platform.attributes
-  - bss.platform.patroni
+  - bss.platform.client_certificate
+  - bss.platform.patroni_members
 options:
-  members:
-    description: All members of the groups concerned.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the member.
-        type: str
-        required: true
-      url:
-        description: Address of its REST API.
-        type: str
-        required: true
-      group:
-        description: Number of its group.
-        type: int
-        required: true
   only:
     description:
       - Names of members to restart although no setting waits for it (after an upgrade of the

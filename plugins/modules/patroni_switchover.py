@@ -21,26 +21,9 @@ description:
     stream from it.
 extends_documentation_fragment:
   - bss.platform.attributes
-  - bss.platform.patroni
+  - bss.platform.client_certificate
+  - bss.platform.patroni_members
 options:
-  members:
-    description: All members of the groups concerned.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the member.
-        type: str
-        required: true
-      url:
-        description: Address of its REST API.
-        type: str
-        required: true
-      group:
-        description: Number of its group.
-        type: int
-        required: true
   switchovers:
     description: What to do, in this order.
     type: list

@@ -52,7 +52,7 @@ options:
     type: int
     default: 14
 extends_documentation_fragment:
-  - bss.platform.patroni
+  - bss.platform.client_certificate
   - bss.platform.attributes.info
 """
 

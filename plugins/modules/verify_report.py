@@ -13,7 +13,8 @@ description:
   - Takes what tasks of checks registered, such as M(bss.platform.citus_verify), prints one table of
     it, writes it as JSON and as JUnit XML on the controller, and fails when a check failed.
   - A host that was to be checked and has no result, because it was not reached or because its
-    checks broke off, is a failed check C(checks_ran) of that host.
+    checks broke off, is a failed check of that host. Its name is that of the suite with C(_ran),
+    such as C(verify_etcd_ran).
   - Fails as well when no check ran at all.
   - Checks that a test stand-in cannot prove are counted and shown by themselves, never as passed.
 version_added: 0.1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How to reach Patroni's REST API."""
+    """How a client proves itself to a service of the platform, and the service to it."""
 
     DOCUMENTATION = r"""
 options:
