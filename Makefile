@@ -29,7 +29,7 @@ demo: tools engine ## from nothing to a verified region with data: lab, site.yml
 	@$(VENV)/bin/python lab/demo.py --inventory $(INVENTORY)
 
 .PHONY: down
-down: tools ## remove what demo made, and nothing else
+down: tools ## remove the lab's hosts and network, and nothing else
 	@$(PLAY) playbooks/lab_down.yml
 
 .PHONY: tools
@@ -61,19 +61,18 @@ lint: $(VENV)/.installed-tests ## every linter, over everything
 unit: $(VENV)/.installed-tests ## tests without a network
 	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/unit
 
+# Three clusters side by side: most of the time, a test waits for its shards.
 .PHONY: contract
 contract: $(VENV)/.installed-tests engine ## modules against a real PostgreSQL with Citus
 	@lab/make-host-image bss-lab-host:bookworm
-	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/contract
+	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 3 tests/contract
 
 .PHONY: molecule
 molecule: $(VENV)/.installed-tests engine ## whole regions: made, broken, mended, verified
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" molecule/run
 
-# The scenarios are not among them yet: each of their steps has passed, but not
-# yet all in one go on a machine of two cores.
 .PHONY: test
-test: lint unit contract ## all tests but the scenarios (what CI runs)
+test: lint unit contract molecule ## all tests (what CI runs)
 
 .PHONY: bench
 bench: $(VENV)/.installed-tests engine ## measure speed; results in bench/results

@@ -10,6 +10,7 @@ takes the package if there is one), ``BSS_ARTIFACTS`` (where the package lies),
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -217,14 +218,16 @@ def citus_image(citus_source: CitusSource, tmp_path_factory: pytest.TempPathFact
             "image where apt works in BSS_LAB_IMAGE",
             pytrace=False,
         )
-    return docker(
-        *("build", "--quiet", "--tag", f"bss-lab-contract:{citus_source.name}"),
-        *("--build-arg", f"BASE={base}"),
-        *("--build-arg", f"POSTGRESQL_VERSION={POSTGRESQL_VERSION}"),
-        *("--build-arg", f"PASSWORD={PASSWORD}"),
-        *("--build-arg", f"PORTS={' '.join(map(str, PORTS))}"),
-        str(context),
-    )
+    with (tmp_path_factory.getbasetemp().parent / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests side by side need it built once
+        return docker(
+            *("build", "--quiet", "--tag", f"bss-lab-contract:{citus_source.name}"),
+            *("--build-arg", f"BASE={base}"),
+            *("--build-arg", f"POSTGRESQL_VERSION={POSTGRESQL_VERSION}"),
+            *("--build-arg", f"PASSWORD={PASSWORD}"),
+            *("--build-arg", f"PORTS={' '.join(map(str, PORTS))}"),
+            str(context),
+        )
 
 
 @pytest.fixture(scope="session")
