@@ -1,7 +1,7 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""Modules run by their real main() against a scripted session with PostgreSQL.
+"""Plays run by Ansible, and modules run by their real main() against a scripted session.
 
 A script is a list of steps, each a tuple of three: a part of the statement that the module
 has to send next (with its parameters filled in), the rows or the exception that it gets for
@@ -11,13 +11,19 @@ it, and the warnings that come with them.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+
+CHECKOUT = Path(__file__).parents[2]
 
 Step = tuple[str, Sequence[Mapping[str, Any]] | Exception, Sequence[str]]
 
@@ -30,16 +36,14 @@ class ScriptedSession:
     name: str = "us-c1:5432/bss"
     sent: list[str] = field(default_factory=list)
     closed: bool = False
-
-    def __post_init__(self) -> None:
-        self._connection = SimpleNamespace(notices=[])
+    notices: list[str] = field(default_factory=list)
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         shown = _fill_in(statement, parameters)
         assert self.script, f"the script has ended, but the module sends: {shown}"
         contains, answer, warnings = self.script.pop(0)
         assert contains in shown, f"the script has {contains!r}, the module sends: {shown}"
-        self._connection.notices.extend(warnings)
+        self.notices.extend(warnings)
         if isinstance(answer, Exception):
             raise answer
         return [dict(row) for row in answer]
@@ -88,5 +92,39 @@ def run_main(
         assert session.closed, "the module left the connection open"
         answer: dict[str, Any] = json.loads(capsys.readouterr().out)
         return {"failed": False, **answer}
+
+    return run
+
+
+@pytest.fixture
+def run_play(tmp_path: Path) -> Callable[..., str]:
+    """Run a play on this machine, on hosts that it has or an inventory names; what Ansible says.
+
+    Only what is installed here decides: no configuration of the caller's own.
+    """
+
+    def run(
+        play: Mapping[str, Any],
+        *options: str,
+        inventory: str | Path = "localhost,",
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
+        playbook = tmp_path / "play.json"
+        playbook.write_text(
+            json.dumps([{"hosts": "all", "connection": "local", "gather_facts": False, **play}])
+        )
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "ansible", "playbook", "-i", inventory, playbook),
+                *("-e", json.dumps(variables or {}), *options),
+            ],
+            cwd=CHECKOUT,
+            env={name: value for name, value in os.environ.items() if "ANSIBLE" not in name},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return run.stdout + run.stderr
 
     return run
