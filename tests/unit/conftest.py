@@ -96,12 +96,30 @@ def run_main(
     return run
 
 
-@pytest.fixture
-def run_play(tmp_path: Path) -> Callable[..., str]:
-    """Run a play on this machine, on hosts that it has or an inventory names; what Ansible says.
+Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
-    Only what is installed here decides: no configuration of the caller's own.
-    """
+
+@pytest.fixture
+def ansible_playbook() -> Playbook:
+    """Run ansible-playbook from the clone, by the clone's own ansible.cfg and nothing else."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", *arguments],
+            cwd=CHECKOUT,
+            env={name: value for name, value in os.environ.items() if "ANSIBLE" not in name},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def run_play(tmp_path: Path, ansible_playbook: Playbook) -> Callable[..., str]:
+    """Run a play on this machine, on hosts that it has or an inventory names; what Ansible says."""
 
     def run(
         play: Mapping[str, Any],
@@ -113,18 +131,9 @@ def run_play(tmp_path: Path) -> Callable[..., str]:
         playbook.write_text(
             json.dumps([{"hosts": "all", "connection": "local", "gather_facts": False, **play}])
         )
-        run = subprocess.run(
-            [
-                *(sys.executable, "-m", "ansible", "playbook", "-i", inventory, playbook),
-                *("-e", json.dumps(variables or {}), *options),
-            ],
-            cwd=CHECKOUT,
-            env={name: value for name, value in os.environ.items() if "ANSIBLE" not in name},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        said = ansible_playbook(
+            *("-i", inventory, playbook, "-e", json.dumps(variables or {}), *options)
         )
-        return run.stdout + run.stderr
+        return said.stdout + said.stderr
 
     return run

@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-
-CHECKOUT = Path(__file__).parents[4]
 
 BAD = {
     "us_east": {
@@ -29,17 +26,12 @@ BAD = {
 }
 
 
-def validate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the playbook from the clone, by the clone's own ansible.cfg."""
-    return subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", "playbooks/validate.yml", *arguments],
-        cwd=CHECKOUT,
-        env={name: value for name, value in os.environ.items() if "ANSIBLE" not in name},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def validate(ansible_playbook: Callable[..., Any]) -> Callable[..., Any]:
+    def validate(*arguments: str) -> Any:
+        return ansible_playbook("playbooks/validate.yml", *arguments)
+
+    return validate
 
 
 @pytest.fixture
@@ -50,7 +42,9 @@ def bad_inventory(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("limit", [[], ["--limit", "us-w1", "--check"]])
-def test_all_mistakes_are_told_at_once(limit: list[str], bad_inventory: str) -> None:
+def test_all_mistakes_are_told_at_once(
+    limit: list[str], bad_inventory: str, validate: Callable[..., Any]
+) -> None:
     run = validate("-i", bad_inventory, "-e", "citus_zebra=1", *limit)
     assert run.returncode == 2, run.stdout + run.stderr
     for mistake in (
@@ -66,14 +60,14 @@ def test_all_mistakes_are_told_at_once(limit: list[str], bad_inventory: str) -> 
     assert "unreachable=0" in run.stdout
 
 
-def test_the_inventory_as_shipped_is_right() -> None:
+def test_the_inventory_as_shipped_is_right(validate: Callable[..., Any]) -> None:
     run = validate("-i", "inventories/us-east")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 region, 4 hosts" in run.stdout
     assert "nothing to object to" in run.stdout
 
 
-def test_no_inventory_is_refused() -> None:
+def test_no_inventory_is_refused(validate: Callable[..., Any]) -> None:
     run = validate("-i", "localhost,")
     assert run.returncode == 2
     assert "no host of this platform" in run.stdout + run.stderr
