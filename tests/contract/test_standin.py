@@ -9,6 +9,7 @@ mended, or that Citus has changed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -539,6 +540,15 @@ def test_a_rebalance_as_a_job(unbalanced: Coordinator) -> None:
     ]
     assert placements(unbalanced) == {1: 2, 2: 2, 3: 2}
     assert unbalanced.rows("SELECT citus_rebalance_start()") == [(None,)]
+
+
+def test_a_job_goes_on_when_nobody_looks(unbalanced: Coordinator) -> None:
+    unbalanced.rows("SELECT citus_rebalance_start(shard_transfer_mode => 'block_writes')")
+    deadline = time.monotonic() + 60
+    while unbalanced.rows("SELECT state FROM pg_dist_background_job") != [("finished",)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert placements(unbalanced) == {1: 2, 2: 2, 3: 2}
 
 
 def test_one_rebalance_at_a_time(unbalanced: Coordinator) -> None:

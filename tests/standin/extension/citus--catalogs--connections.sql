@@ -15,8 +15,10 @@ CREATE FUNCTION citus_internal.dblink(connection text, statement text) RETURNS S
 LANGUAGE c STRICT AS '$libdir/dblink', 'dblink_record';
 CREATE FUNCTION citus_internal.dblink_exec(connection text, statement text) RETURNS text
 LANGUAGE c STRICT AS '$libdir/dblink', 'dblink_exec';
+CREATE FUNCTION citus_internal.dblink_send_query(connection text, statement text) RETURNS int
+LANGUAGE c STRICT AS '$libdir/dblink', 'dblink_send_query';
 REVOKE ALL ON FUNCTION citus_internal.dblink_connect, citus_internal.dblink_disconnect,
-  citus_internal.dblink, citus_internal.dblink_exec FROM public;
+  citus_internal.dblink, citus_internal.dblink_exec, citus_internal.dblink_send_query FROM public;
 
 -- A setting of Citus. They are not declared here, so they are known only where they are set.
 CREATE FUNCTION citus_internal.setting(name text, fallback text) RETURNS text LANGUAGE sql STABLE
@@ -27,13 +29,15 @@ CREATE FUNCTION citus_internal.quote_conninfo(value text) RETURNS text LANGUAGE 
 AS $$SELECT '''' || regexp_replace($1, '([''\\])', '\\\1', 'g') || ''''$$;
 
 -- The name of an open connection to that address as the user of this session; kept until the
--- session ends, opened anew when it broke. Fails with 08006 and libpq's reason.
+-- session ends, opened anew when it broke. Fails with 08006 and libpq's reason. One for another
+-- purpose than the usual has a name of its own.
 -- Runs as a superuser because dblink lets only those use a server's own password or key.
-CREATE FUNCTION citus_internal.open_connection(nodename text, nodeport int)
+CREATE FUNCTION citus_internal.open_connection(
+  nodename text, nodeport int, purpose text DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-  connection text := format('%s@%s:%s', session_user, nodename, nodeport);
+  connection text := concat_ws(' ', format('%s@%s:%s', session_user, nodename, nodeport), purpose);
   secrets text;
   reason text;
 BEGIN
@@ -150,5 +154,6 @@ RETURNS SETOF record LANGUAGE sql STRICT AS $$
   SELECT parts[1], parts[2]::int, current_database()::text, 1
     FROM unnest(citus_internal.dblink_get_connections()) AS connection,
          regexp_match(connection, '@(.*):(-?\d+)$') AS parts
+   WHERE parts IS NOT NULL
 $$;
 REVOKE ALL ON FUNCTION pg_catalog.citus_remote_connection_stats FROM public;

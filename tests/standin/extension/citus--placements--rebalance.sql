@@ -243,6 +243,13 @@ LANGUAGE plpgsql STRICT AS $$BEGIN RETURN; END$$;
 
 -- Rebalancing in the foreground
 
+-- This server, as its own client.
+CREATE FUNCTION citus_internal.here(OUT nodename text, OUT nodeport int) LANGUAGE sql AS $$
+  SELECT coalesce(max(n.nodename), 'localhost'),
+         coalesce(max(n.nodeport), current_setting('port')::int)
+    FROM citus_internal.active_primaries n WHERE n.groupid = citus_internal.local_group()
+$$;
+
 -- As Citus does, run a step of something long on a connection of its own to this very server:
 -- it is committed alone, and stays when what follows fails.
 -- Who waits for an answer by dblink cannot be cancelled, so locks are waited for here.
@@ -251,13 +258,11 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   here record;
 BEGIN
-  SELECT nodename, nodeport INTO here FROM citus_internal.active_primaries
-   WHERE groupid = citus_internal.local_group();
+  SELECT * INTO here FROM citus_internal.here();
   LOOP
     BEGIN
       RETURN citus_internal.remote_value(
-        coalesce(here.nodename, 'localhost'),
-        coalesce(here.nodeport, current_setting('port')::int),
+        here.nodename, here.nodeport,
         format('SELECT citus_internal.run_without_waiting(%L)', query));
     EXCEPTION WHEN lock_not_available THEN
       PERFORM pg_sleep(0.1);
@@ -328,8 +333,9 @@ $$;
 REVOKE ALL ON FUNCTION pg_catalog.citus_drain_node FROM public;
 
 -- Rebalancing in the background
--- There is no background process: whoever waits for a job or looks at its status drives it, by a
--- connection of its own, so that each step is committed alone and stays when the waiting ends.
+-- The session that starts a job leaves another behind, which makes a step a second. Whoever waits
+-- for the job or looks at its status drives it too. Each step is made by a connection of its own,
+-- so that it is committed alone and stays when the waiting ends.
 
 CREATE FUNCTION pg_catalog.citus_rebalance_start(
   rebalance_strategy name DEFAULT NULL, drain_only bool DEFAULT false,
@@ -384,6 +390,8 @@ BEGIN
     RAISE NOTICE 'No moves available for rebalancing';
     RETURN NULL;
   END IF;
+  PERFORM citus_internal.leave_behind(
+    job, format('CALL citus_internal.run_job(%s, %L)', job, pg_current_xact_id()));
   RAISE NOTICE 'Scheduled % moves as job %', moves, job
     USING DETAIL = 'Rebalance scheduled as background job',
     HINT = 'To monitor progress, run: SELECT * FROM citus_rebalance_status();';
@@ -443,6 +451,30 @@ $$;
 
 CREATE FUNCTION citus_internal.drive_job(job bigint) RETURNS bool LANGUAGE sql
 AS $$SELECT citus_internal.run_apart(format('SELECT citus_internal.run_next_task(%s)', $1))::bool$$;
+
+-- Start a command in a session of this server's that outlives this one: a server that runs a
+-- command notices only at its end that nobody waits for the answer.
+CREATE FUNCTION citus_internal.leave_behind(job bigint, command text)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT citus_internal.dblink_send_query(
+           citus_internal.open_connection(nodename, nodeport, 'job ' || $1), $2)
+    FROM citus_internal.here()
+$$;
+REVOKE ALL ON FUNCTION citus_internal.leave_behind FROM public;
+
+CREATE PROCEDURE citus_internal.run_job(job bigint, starter xid8) LANGUAGE plpgsql AS $$
+BEGIN
+  WHILE pg_xact_status(starter) = 'in progress' LOOP
+    PERFORM pg_sleep(0.1);
+  END LOOP;
+  WHILE EXISTS (SELECT FROM pg_dist_background_job
+                 WHERE job_id = job AND state IN ('scheduled', 'running')) LOOP
+    COMMIT;
+    PERFORM pg_sleep(1);
+    PERFORM citus_internal.drive_job(job);
+  END LOOP;
+END
+$$;
 
 CREATE FUNCTION pg_catalog.citus_job_wait(
   jobid bigint, desired_status citus_job_status DEFAULT NULL)
