@@ -71,10 +71,8 @@ contract: $(VENV)/.installed-tests engine ## modules against a real PostgreSQL w
 molecule: $(VENV)/.installed-tests engine ## whole regions: made, broken, mended, verified
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" molecule/run
 
-# The scenarios are not among them yet: on the real Citus they pass, on the
-# stand-in the one that adds a worker waits for a rebalance that nobody drives.
 .PHONY: test
-test: lint unit contract ## all tests but the scenarios (what CI runs)
+test: lint unit contract molecule ## all tests (what CI runs)
 
 .PHONY: bench
 bench: $(VENV)/.installed-tests engine ## measure speed; results in bench/results

@@ -14,7 +14,9 @@ from testinfra.host import Host
 testinfra_hosts = ["ansible://citus_coordinator", "ansible://citus_worker"]
 
 
-def test_the_application_connects_with_tls_and_scram(connect, sql) -> None:
+def test_the_application_connects_with_tls_and_scram(region, name: str, connect, sql) -> None:
+    if os.environ["CITUS"] == "standin" and "citus_worker" in region.functions(name):
+        pytest.skip("the stand-in brings no roles to workers")
     with connect() as connection, connection.cursor() as cursor:
         assert connection.info.ssl_in_use
         cursor.execute("SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
