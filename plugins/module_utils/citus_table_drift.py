@@ -178,10 +178,11 @@ class Comparison:
         subject = self.subjects.get(oid)
         return subject.target if subject else self.now(oid)
 
-    def companions(self, oid: int) -> list[str]:
-        """Names of the tables that a table will be colocated with."""
-        group = self.after(oid).group
-        return [name for other, name in self._groups_after.get(group, ()) if other != oid]
+    @property
+    def colocation_groups(self) -> list[list[str]]:
+        """Names of the tables that will lie together, for each group of a declared table."""
+        groups = {self.after(oid).group for oid in self.subjects}
+        return [names for group, names in self._groups_after.items() if group in groups]
 
     def companions_now(self, oid: int) -> list[CitusTable]:
         """The other tables of the colocation group that a table is in."""
@@ -197,13 +198,13 @@ class Comparison:
         return groups
 
     @cached_property
-    def _groups_after(self) -> dict[Group | None, list[tuple[int, str]]]:
+    def _groups_after(self) -> dict[Group, list[str]]:
         names = {oid: table.name for oid, table in self.catalog.citus_tables.items()}
         names |= {oid: subject.name for oid, subject in self.subjects.items()}
-        groups: dict[Group | None, list[tuple[int, str]]] = {}
+        groups: dict[Group, list[str]] = {}
         for oid, name in sorted(names.items(), key=lambda item: item[1]):
             if group := self.after(oid).group:
-                groups.setdefault(group, []).append((oid, name))
+                groups.setdefault(group, []).append(name)
         return groups
 
     @cached_property

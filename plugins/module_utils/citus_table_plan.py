@@ -48,6 +48,7 @@ class TablePlan(Plan):
     """A plan that also tells how the declared tables are kept once it is done."""
 
     tables: tuple[dict[str, Any], ...] = ()
+    colocation_groups: tuple[list[str], ...] = ()
 
 
 def rewritten_tables(declared: Sequence[Declaration], catalog: Catalog) -> list[Relation]:
@@ -79,7 +80,8 @@ def plan(declared: Sequence[Declaration], catalog: Catalog, sizes: Sizes) -> Tab
         ),
         before={each.name: _shown(each, comparison, now=True) for each in subjects},
         after={each.name: _shown(each, comparison, now=False) for each in subjects},
-        tables=tuple(_described(each, comparison) for each in subjects),
+        tables=tuple(_described(each) for each in subjects),
+        colocation_groups=tuple(comparison.colocation_groups),
     )
 
 
@@ -419,11 +421,10 @@ def _shown(subject: Subject, comparison: Comparison, now: bool) -> dict[str, Any
     return shown
 
 
-def _described(subject: Subject, comparison: Comparison) -> dict[str, Any]:
+def _described(subject: Subject) -> dict[str, Any]:
     return {
         "name": subject.name,
         "type": subject.target.type,
         "column": subject.target.column,
         "shard_count": subject.target.shard_count,
-        "colocated_with": comparison.companions(subject.oid),
     }

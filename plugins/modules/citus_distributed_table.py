@@ -244,11 +244,14 @@ tables:
       description: Number of shards.
       type: int
       sample: 6
-    colocated_with:
-      description: The other tables of its colocation group, declared here or not.
-      type: list
-      elements: str
-      sample: [public.customers]
+colocation_groups:
+  description:
+    - The colocation groups of the declared tables, each as the names of all its tables, declared
+      here or not.
+  returned: success
+  type: list
+  elements: list
+  sample: [[public.customers, public.orders]]
 """
 
 from collections.abc import Mapping
@@ -331,6 +334,7 @@ def run(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "diff": decided.diff,
         "queries": session.sent,
         "tables": list(decided.tables),
+        "colocation_groups": list(decided.colocation_groups),
     }
 
 

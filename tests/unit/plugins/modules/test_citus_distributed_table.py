@@ -455,15 +455,15 @@ def test_diff_shows_the_declared_part_of_what_differs() -> None:
             }
         },
     }
-    assert decided.tables[0]["colocated_with"] == ["public.customers"]
+    assert decided.colocation_groups == (["public.customers", "public.orders"],)
 
 
 def test_default_group_is_the_oldest_that_is_alike() -> None:
     there = catalog(
         "new", citus=[spread("later", 5), spread("older", 3), spread("other", 2, shard_count=7)]
     )
-    (new,) = planned(there, hashed("new", shard_count=6)).tables
-    assert new["colocated_with"] == ["public.older"]
+    decided = planned(there, hashed("new", shard_count=6))
+    assert decided.colocation_groups == (["public.new", "public.older"],)
 
 
 # Refusals
@@ -874,8 +874,8 @@ def test_main_unchanged(run_main: RunMain) -> None:
         "type": "distributed",
         "column": "id",
         "shard_count": 6,
-        "colocated_with": ["public.customers"],
     }
+    assert answer["colocation_groups"] == [["public.customers", "public.orders"]]
 
 
 def test_main_distributes_a_list(run_main: RunMain) -> None:
