@@ -111,9 +111,7 @@ def measure(name: str, inventory: str, strategy: str | None = None) -> dict[str,
     print(f"{name} {strategy or ''} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "output.json"
-        playbook(
-            f"bench/{name}.yml", inventory, "-e", f"bench_output={output}", strategy=strategy
-        )
+        playbook(f"bench/{name}.yml", inventory, "-e", f"bench_output={output}", strategy=strategy)
         measured: dict[str, Any] = json.loads(output.read_text())
         return measured
 
