@@ -51,7 +51,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 
 DEFAULT_PORT = 9092
 # How responses call the thing that a part of them is about.
-PART_NAMES = ("name", "resource_name", "user", "partition_index")
+PART_NAMES = ("name", "resource_name", "user", "entity_name", "partition_index")
 POLL_INTERVAL_S = 0.1
 SETTLE_TIMEOUT_S = 30
 """How long a broker may take to learn what the controller has written."""
@@ -215,7 +215,8 @@ def refused_parts(said: Mapping[str, Any]) -> dict[str, str]:
         for part in parts if isinstance(parts, list) else ():
             if not isinstance(part, Mapping):
                 continue
-            name = next((str(part[key]) for key in PART_NAMES if part.get(key) is not None), "")
+            about = (part.get("entity") or [part])[0]  # of a quota
+            name = next((str(about[key]) for key in PART_NAMES if about.get(key) is not None), "")
             if part.get("error_code"):
                 refused[name] = error_name(part)
             for inner, words in refused_parts(part).items():
