@@ -152,10 +152,11 @@ class Connection:
                 # ApiVersions is answered before a login as well; this is not.
                 self.request("Metadata", {"topics": []})
         except ConnectionLost as error:
-            raise ConnectionRefusedByBroker(
-                f"{self.name} accepted the connection and closed it again, or did not answer. "
-                "Check that security_protocol is that of this port, that this is a port for "
-                "clients (not the controllers'), and client_cert where the broker asks for one."
+            # It may be ending, or hang: another broker may do.
+            raise CannotReach(
+                f"{self.name} took the connection, and then closed it or did not answer. (Check "
+                "that security_protocol is that of this port, that the port is for clients, not "
+                "for controllers, and client_cert where the broker asks for one)"
             ) from error
 
     def _authenticate(self, security: Security, mechanism: str) -> None:

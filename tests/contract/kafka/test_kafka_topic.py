@@ -303,4 +303,4 @@ def test_a_connection_that_cannot_be_is_explained_at_once(
 
 def test_the_controllers_port_is_told_from_the_brokers(operator: Operator) -> None:
     answer = operator.declare(name="t", bootstrap_servers=[f"{operator.cluster.host}:19092"])
-    assert "a port for clients (not the controllers')" in answer["msg"]
+    assert "the port is for clients, not for controllers" in answer["msg"]

@@ -38,7 +38,7 @@ class ScriptedKafka(Session):
     api_versions: Mapping[str, Any] = {}
 
     def read(self, api: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._next(f"{api} {json.dumps(body)}")
+        answer: dict[str, Any] = self._next(f"{api} {json.dumps(body, default=bytes.hex)}")
         return answer
 
     def write(
@@ -50,7 +50,7 @@ class ScriptedKafka(Session):
     ) -> dict[str, Any]:
         self.sent.append(f"{api} {json.dumps(body if shown is None else shown)}")
         to = "" if broker is None else f" to {broker[0]}"
-        answer: dict[str, Any] = self._next(f"{api}{to} {json.dumps(body)}")
+        answer: dict[str, Any] = self._next(f"{api}{to} {json.dumps(body, default=bytes.hex)}")
         return answer
 
     def accepts_login(self, username: str, password: str) -> bool:

@@ -1,0 +1,175 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""Connections that cannot be, against servers that are none of Kafka; and what responses say."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.bss.platform.plugins.doc_fragments.kafka import ModuleDocFragment
+from ansible_collections.bss.platform.plugins.module_utils import kafka_wire
+from ansible_collections.bss.platform.plugins.module_utils.kafka_connection import (
+    CONNECTION_OPTIONS,
+    CannotConnect,
+    MissingLibrary,
+    NotSettled,
+    _address,
+    connect,
+    refused_parts,
+    settle,
+)
+from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
+
+Serve = Callable[[bytes | None], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """A server that answers whatever comes with these bytes and closes, or (None) says nothing."""
+    listeners: list[socket.socket] = []
+    held: list[socket.socket] = []
+
+    def start(answer: bytes | None) -> str:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+
+        def run() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _address = listener.accept()
+                    held.append(client)
+                    if answer is not None:
+                        client.recv(65536)
+                        client.sendall(answer)
+                        client.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for each in (*listeners, *held):
+        each.close()
+
+
+def options(server: str, **others: Any) -> dict[str, Any]:
+    defaults = {name: each.get("default") for name, each in CONNECTION_OPTIONS.items()}
+    login = {"sasl_username": "app", "sasl_password": "secret", "bootstrap_timeout": 1}
+    return {
+        **defaults,
+        **login,
+        "request_timeout": 1,
+        "bootstrap_servers": [server],
+        **others,
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "protocol", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SASL_SSL", "does not speak TLS as asked for"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SASL_PLAINTEXT", "Check that security_protocol"),
+        (b"", "SASL_PLAINTEXT", "closed it or did not answer"),
+        (b"\0\0", "PLAINTEXT", "closed it or did not answer"),
+        (None, "SASL_PLAINTEXT", "closed it or did not answer"),
+    ],
+)
+def test_a_server_that_is_not_kafka(
+    serve: Serve, answer: bytes | None, protocol: str, message: str
+) -> None:
+    server = serve(answer)
+    with pytest.raises(PlatformError, match=message) as refused:
+        connect(options(server, security_protocol=protocol))
+    assert server in str(refused.value) and "secret" not in str(refused.value)
+
+
+def test_a_server_that_is_silent_during_the_handshake_leaves_time_for_the_next(
+    serve: Serve,
+) -> None:
+    servers = [serve(None), serve(None)]
+    with pytest.raises(CannotConnect) as failure:
+        connect(options("", bootstrap_servers=servers))
+    assert all(f"{server}: no answer in time" in str(failure.value) for server in servers)
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(CannotConnect, match=r"127\.0\.0\.1:1: Connection refused"):
+        connect(options("127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("missing", ["sasl_username", "sasl_password"])
+def test_a_login_needs_a_name_and_a_password(missing: str) -> None:
+    with pytest.raises(CannotConnect, match=f"set {missing}"):
+        connect(options("127.0.0.1:1", **{missing: None}))
+
+
+def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_wire, "KAFKA_ERROR", ImportError("No module named 'kafka'"))
+    with pytest.raises(MissingLibrary, match="Install it with pip: kafka-python"):
+        connect(options("127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("k1", ("k1", 9092)),
+        (" k1:9093 ", ("k1", 9093)),
+        ("[::1]:9093", ("::1", 9093)),
+        ("[::1]", ("::1", 9092)),
+    ],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert _address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "k1:", "k1:port", "k1:0", "k1:70000", ":9092"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(CannotConnect, match="Write it as host:port"):
+        _address(text)
+
+
+def test_names_are_escaped_as_scram_has_it() -> None:
+    assert kafka_wire._saslname("CN=a,b") == "CN=3Da=2Cb"
+
+
+def test_what_a_response_refused_is_found_wherever_it_is() -> None:
+    said = {
+        "error_code": 0,
+        "responses": [
+            {
+                "name": "a",
+                "error_code": 0,
+                "partitions": [{"partition_index": 1, "error_code": 39}],
+            },
+            {"name": "b", "error_code": 17, "error_message": "Too  odd."},
+        ],
+        "entries": [{"error_code": 42, "entity": [{"entity_type": "user", "entity_name": "c"}]}],
+    }
+    assert refused_parts(said) == {
+        "a-1": "InvalidReplicationAssignmentError",
+        "b": "Too odd",
+        "c": "InvalidRequestError",
+    }
+
+
+def test_what_never_shows_is_told_after_a_while() -> None:
+    shown = iter([False, True])
+    settle("It", lambda: next(shown), timeout=10)
+    with pytest.raises(NotSettled, match="It was accepted by Kafka, but 0 s later"):
+        settle("It", lambda: False, timeout=0)
+
+
+def test_documentation_has_the_options_of_the_connection() -> None:
+    documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+    fields = ("type", "elements", "choices", "required", "default")
+    for name, option in CONNECTION_OPTIONS.items():
+        described = documented.pop(name)
+        expected = {field: option[field] for field in fields if field in option}
+        assert {field: described[field] for field in fields if field in described} == expected
+    assert documented == {}
