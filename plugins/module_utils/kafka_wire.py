@@ -32,8 +32,10 @@ except ImportError as error:  # reported by kafka_connection.connect(), as a sen
     KAFKA_ERROR = error
 
 CLIENT_ID = "bss.platform"
-API_VERSIONS_VERSION = 3
-"""Of ApiVersions, which tells the versions of all others: what every Kafka since 2.4 knows."""
+API_VERSIONS_VERSIONS = (4, 3)
+"""Of ApiVersions, which tells the versions of all others. The first, of Kafka 3.9, tells of all
+features; the second is what every Kafka since 2.4 knows."""
+UNSUPPORTED_VERSION = 35
 SASL_AUTHENTICATION_FAILED = 58
 UNSUPPORTED_SASL_MECHANISM = 33
 MAX_RESPONSE_BYTES = 100 * 1024**2
@@ -101,7 +103,7 @@ class Connection:
         if version < first:
             raise UnsupportedRequest(
                 f"{self.name} does not have the request {api} in a version that this module knows. "
-                "It needs Kafka 3.0 or newer."
+                "It needs Kafka 3 or newer."
             )
         return self._exchange(message_class, body, version)
 
@@ -136,15 +138,10 @@ class Connection:
 
     def _log_in(self, security: Security) -> None:
         try:
-            said = self._exchange(
-                _request_class("ApiVersions"),
-                {"client_software_name": CLIENT_ID, "client_software_version": "1"},
-                API_VERSIONS_VERSION,
-            )
-            self.api_versions = said
+            self.api_versions = self._negotiate()
             self.versions = {
                 each["api_key"]: (each["min_version"], each["max_version"])
-                for each in said["api_keys"]
+                for each in self.api_versions["api_keys"]
             }
             if security.mechanism is not None:
                 self._authenticate(security, security.mechanism)
@@ -158,6 +155,14 @@ class Connection:
                 "that security_protocol is that of this port, that the port is for clients, not "
                 "for controllers, and client_cert where the broker asks for one)"
             ) from error
+
+    def _negotiate(self) -> dict[str, Any]:
+        client = {"client_software_name": CLIENT_ID, "client_software_version": "1"}
+        for version in API_VERSIONS_VERSIONS:
+            said = self._exchange(_request_class("ApiVersions"), client, version)
+            if said["error_code"] != UNSUPPORTED_VERSION:
+                return said
+        raise UnsupportedRequest(f"{self.name} is too old for this module, which needs Kafka 3.")
 
     def _authenticate(self, security: Security, mechanism: str) -> None:
         said = self._exchange(_request_class("SaslHandshake"), {"mechanism": mechanism}, 1)
@@ -229,8 +234,12 @@ class Connection:
                 "on from there."
             ) from error
         response_class = message.header.get_response_class()
-        response_class.parse_header(answer)
-        return response_class.decode(answer)
+        try:
+            response_class.parse_header(answer)
+            return response_class.decode(answer)
+        except (ValueError, IndexError, struct.error) as error:
+            self.close()
+            raise ConnectionLost(f"{self.name} answers in another protocol than Kafka's") from error
 
     def _receive(self, size: int) -> bytes:
         """Exactly ``size`` bytes. Raises OSError when the broker closes before that."""

@@ -75,6 +75,7 @@ def options(server: str, **others: Any) -> dict[str, Any]:
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SASL_SSL", "does not speak TLS as asked for"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SASL_PLAINTEXT", "Check that security_protocol"),
+        (b"\0\0\0\x05hello", "SASL_PLAINTEXT", "closed it or did not answer"),
         (b"", "SASL_PLAINTEXT", "closed it or did not answer"),
         (b"\0\0", "PLAINTEXT", "closed it or did not answer"),
         (None, "SASL_PLAINTEXT", "closed it or did not answer"),
