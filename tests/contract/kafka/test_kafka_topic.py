@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -299,6 +300,13 @@ def test_a_connection_that_cannot_be_is_explained_at_once(
     assert answer["failed"] and message in answer["msg"], answer
     password = str(operator.cluster.login["sasl_password"])
     assert password not in json.dumps({**answer, "invocation": None})
+
+
+def test_the_name_in_the_certificate_is_verified(operator: Operator) -> None:
+    """The same address, written in a way that the certificate does not have."""
+    other = str(int(ip_address(operator.cluster.host)))
+    answer = operator.declare(name="t", bootstrap_servers=[f"{other}:9092"])
+    assert answer["failed"] and f"that it names {other}" in answer["msg"], answer
 
 
 def test_the_controllers_port_is_told_from_the_brokers(operator: Operator) -> None:

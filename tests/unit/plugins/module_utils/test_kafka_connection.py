@@ -6,9 +6,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +30,14 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_connection impo
     refused_parts,
     settle,
 )
+from ansible_collections.bss.platform.plugins.module_utils.kafka_wire import (
+    ConnectionRefusedByBroker,
+)
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 Serve = Callable[[bytes | None], str]
 
@@ -94,9 +106,61 @@ def test_a_server_that_is_silent_during_the_handshake_leaves_time_for_the_next(
     serve: Serve,
 ) -> None:
     servers = [serve(None), serve(None)]
+    began = time.monotonic()
     with pytest.raises(CannotConnect) as failure:
         connect(options("", bootstrap_servers=servers))
+    assert time.monotonic() - began < 5  # bootstrap_timeout is 1, and neither answers ever
     assert all(f"{server}: no answer in time" in str(failure.value) for server in servers)
+
+
+@pytest.fixture
+def expired_certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 that was valid until yesterday, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "k1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now - timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "expired.pem"
+    file.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file
+
+
+def test_a_certificate_that_has_expired(expired_certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(expired_certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def shake_hands() -> None:
+            with suppress(OSError):
+                context.wrap_socket(listener.accept()[0], server_side=True)
+
+        server = threading.Thread(target=shake_hands)
+        server.start()
+        with pytest.raises(ConnectionRefusedByBroker, match="certificate has expired"):
+            connect(
+                options(f"127.0.0.1:{listener.getsockname()[1]}", ca_cert=str(expired_certificate))
+            )
+        server.join()
 
 
 def test_nobody_listens() -> None:

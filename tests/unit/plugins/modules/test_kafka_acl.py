@@ -45,11 +45,11 @@ def test_creates_what_is_not_there_and_no_more() -> None:
 
 
 def test_what_denies_comes_first_and_what_goes_comes_last() -> None:
-    deny = entry("delete", permission="deny", host="192.0.2.1")
-    decided = planned({READ}, entry("write"), deny, entry("read", state="absent"))
+    deny = entry("write", permission="deny", host="192.0.2.1")
+    decided = planned({READ}, entry("describe"), deny, entry("read", state="absent"))
     assert decided.sentences == [
-        "create User:app deny delete on topic orders from 192.0.2.1",
-        "create User:app allow write on topic orders",
+        "create User:app deny write on topic orders from 192.0.2.1",
+        "create User:app allow describe on topic orders",
         "delete User:app allow read on topic orders",
     ]
 

@@ -408,6 +408,22 @@ def test_main_check_mode_only_tries(run_kafka: RunKafka) -> None:
     assert answer["topics"][0]["name"] == "t"
 
 
+def test_main_settings_of_one_topic_are_one_resource(run_kafka: RunKafka) -> None:
+    done: dict[str, Any] = {"responses": [{"resource_name": "t", "error_code": 0}]}
+    script = [*reads("t"), ("IncrementalAlterConfigs", done), ("IncrementalAlterConfigs", done)]
+    after = reads("t")
+    after[1][1]["results"][0]["configs"] = [
+        {"name": name, "value": "1", "config_source": 1} for name in ("retention.ms", "segment.ms")
+    ]
+    known = {"name": "segment.ms", "value": "9", "config_source": 5}
+    script[1][1]["results"][0]["configs"].append(known)
+    config = {"retention.ms": 1, "segment.ms": 1}
+    answer = run_kafka(kafka_topic, [*script, *after], {"name": "t", "config": config})
+    (sent,) = (json.loads(each.partition(" ")[2]) for each in answer["requests"])
+    (resource,) = sent["resources"]
+    assert [each["name"] for each in resource["configs"]] == ["retention.ms", "segment.ms"]
+
+
 def test_main_tells_kafkas_reasons_with_its_own(run_kafka: RunKafka) -> None:
     words = {"error_code": 40, "error_message": "Invalid value x", "name": "new"}
     script = [*reads("old"), trial("new"), ("CreateTopics", {"topics": [words]})]
