@@ -61,12 +61,12 @@ lint: $(VENV)/.installed-tests ## every linter, over everything
 unit: $(VENV)/.installed-tests ## tests without a network
 	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/unit
 
-# Three clusters side by side: most of the time, a test waits for its shards. What is of one
-# group, as all of Kafka, stays together.
+# Three clusters side by side: most of the time, a test waits for its shards.
+# What is of Kafka stays on one of them.
 .PHONY: contract
 contract: $(VENV)/.installed-tests engine ## modules against a real PostgreSQL with Citus, a real Kafka
 	@lab/make-host-image bss-lab-host:bookworm
-	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 3 --dist loadgroup tests/contract
+	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 3 tests/contract
 
 .PHONY: molecule
 molecule: $(VENV)/.installed-tests engine ## whole regions: made, broken, mended, verified

@@ -24,6 +24,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -94,6 +95,19 @@ def choose_citus(environ: Mapping[str, str]) -> CitusSource:
             "name its directory in BSS_ARTIFACTS, or run with CITUS=standin"
         )
     return CitusSource("standin", tuple(sorted((CHECKOUT / "tests/standin/extension").iterdir())))
+
+
+class KafkaOnOneWorker(LoadScopeScheduling):
+    """Tests are spread one by one, but for those of Kafka: they share one cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "kafka" if "contract/kafka/" in nodeid else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """In place of --dist loadgroup: pytest-xdist 3.8 does not see its marks under pytest 9.2."""
+    return KafkaOnOneWorker(config, log)
 
 
 def pytest_report_header() -> str:

@@ -33,13 +33,6 @@ NODES = (1, 2, 3)
 START_TIMEOUT_S = 180
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker runs all that is here, so that there is one cluster."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("kafka"))
-
-
 @dataclass
 class KafkaCluster:
     """Three nodes, each broker and controller, seen from outside."""
