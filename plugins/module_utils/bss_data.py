@@ -106,26 +106,26 @@ class Dataset:
     def _products(self, numbers: range) -> Iterator[str]:
         for number in numbers:
             name = PRODUCT_CATEGORIES[number % len(PRODUCT_CATEGORIES)][0]
-            price = _decimal(product_price(self.seed, number))
+            price = as_decimal(product_price(self.seed, number))
             yield f"{number + 1}\tP-{number + 1:05d}\t{name} {number + 1}\t{name}\t{price}\n"
 
     def _services(self, numbers: range) -> Iterator[str]:
         for number in numbers:
             name = SERVICE_KINDS[number % len(SERVICE_KINDS)]
-            fee = _decimal(service_fee(self.seed, number))
+            fee = as_decimal(service_fee(self.seed, number))
             yield f"{number + 1}\t{name} {number + 1}\t{fee}\n"
 
     def _customers(self, numbers: range) -> Iterator[str]:
         days = _days(FIRST_CUSTOMER_DAY, CUSTOMER_DAYS)
         times = _times()
         for number in numbers:
-            digest = _digest(self.seed, "customers", number)
+            digest = row_hash(self.seed, "customers", number)
             moment, given, family, status = _CUSTOMER_FIELDS.unpack_from(digest)
             first = GIVEN_NAMES[given * len(GIVEN_NAMES) >> 8]
             last = FAMILY_NAMES[family * len(FAMILY_NAMES) >> 8]
             day, second = divmod(moment * CUSTOMER_DAYS * 86400 >> 32, 86400)
             yield (
-                f"{_uuid(digest)}\t{first} {last}\t"
+                f"{as_uuid(digest)}\t{first} {last}\t"
                 f"{first.lower()}.{last.lower()}.{number + 1}@example.com\t"
                 f"{CUSTOMER_STATUSES[status]}\t{days[day]} {times[second]}+00\n"
             )
@@ -137,7 +137,7 @@ class Dataset:
         days = _days(FIRST_ORDER_DAY, ORDER_DAYS)
         times = _times()
         for number in numbers:
-            digest = _digest(self.seed, "orders", number)
+            digest = row_hash(self.seed, "orders", number)
             buyer, moment, choice, extra, units, status = _ORDER_FIELDS.unpack_from(digest)
             # Power laws: with u even in [0, 1), N * u**3 gives a fifth of the customers
             # 58 % of the orders, P * u**2 a fifth of the products 45 % of the sales.
@@ -152,38 +152,40 @@ class Dataset:
                 service = str(chosen + 1)
             day, second = divmod(moment * ORDER_DAYS * 86400 >> 32, 86400)
             yield (
-                f"{customer}\t{_uuid(digest)}\t{product + 1}\t{service}\t{quantity}\t"
-                f"{_decimal(cents)}\t{ORDER_STATUSES[status]}\t{days[day]} {times[second]}+00\n"
+                f"{customer}\t{as_uuid(digest)}\t{product + 1}\t{service}\t{quantity}\t"
+                f"{as_decimal(cents)}\t{ORDER_STATUSES[status]}\t{days[day]} {times[second]}+00\n"
             )
 
 
 def customer_id(seed: int, number: int) -> str:
     """The UUID of a customer; number 0 is the one with the most orders."""
-    return _uuid(_digest(seed, "customers", number))
+    return as_uuid(row_hash(seed, "customers", number))
 
 
 def product_price(seed: int, number: int) -> int:
     """The price of product ``number + 1`` in cents."""
     _name, low, high = PRODUCT_CATEGORIES[number % len(PRODUCT_CATEGORIES)]
-    return low + int.from_bytes(_digest(seed, "products", number)[:4], "little") % (high - low)
+    return low + int.from_bytes(row_hash(seed, "products", number)[:4], "little") % (high - low)
 
 
 def service_fee(seed: int, number: int) -> int:
     """The monthly fee of service ``number + 1`` in cents: 0.99 to 19.98."""
-    return 99 + int.from_bytes(_digest(seed, "services", number)[:4], "little") % 1900
+    return 99 + int.from_bytes(row_hash(seed, "services", number)[:4], "little") % 1900
 
 
-def _digest(seed: int, table: str, number: int) -> bytes:
+def row_hash(seed: int, table: str, number: int) -> bytes:
+    """32 bytes that a row is made from; the first 16 make its UUID."""
     return blake2b(f"{seed}/{table}/{number}".encode(), digest_size=32).digest()
 
 
-def _uuid(digest: bytes) -> str:
+def as_uuid(digest: bytes) -> str:
     """A UUID of version 8 (RFC 9562: of one's own making) from the first 16 bytes."""
     text = digest[:16].hex()
     return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:]}"
 
 
-def _decimal(cents: int) -> str:
+def as_decimal(cents: int) -> str:
+    """``129.99`` of 12999."""
     return f"{cents // 100}.{cents % 100:02d}"
 
 
