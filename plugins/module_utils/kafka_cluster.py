@@ -105,9 +105,10 @@ def _replica(
     replica: dict[str, Any], partition: dict[str, Any], leader_ms: float
 ) -> dict[str, Any]:
     caught_up = replica["last_caught_up_timestamp"]
+    directory = replica.get("replica_directory_id")
     return {
         "id": replica["replica_id"],
-        "directory_id": replica.get("replica_directory_id"),
+        "directory_id": None if directory is None else str(directory),
         "log_end_offset": replica["log_end_offset"],
         "lag": max(0, partition["high_watermark"] - replica["log_end_offset"]),
         "behind_ms": max(0, int(leader_ms - caught_up)) if caught_up > 0 else None,

@@ -51,7 +51,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 
 DEFAULT_PORT = 9092
 # How responses call the thing that a part of them is about.
-PART_NAMES = ("name", "resource_name", "user", "entity_name", "partition_index")
+PART_NAMES = ("name", "resource_name", "user", "entity_name", "partition_index", "feature")
 POLL_INTERVAL_S = 0.1
 SETTLE_TIMEOUT_S = 30
 """How long a broker may take to learn what the controller has written."""
@@ -67,6 +67,11 @@ class CannotConnect(PlatformError):
 
 class RequestRefused(PlatformError):
     """Kafka refused a request as a whole."""
+
+    def __init__(self, message: str, words: str = "") -> None:
+        self.words = words
+        """Kafka's own."""
+        super().__init__(message)
 
 
 class StepFailed(PlatformError):
@@ -107,16 +112,22 @@ class Session:
         said: dict[str, Any] = self._connection.api_versions
         return said
 
-    def read(self, api: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def read(
+        self, api: str, body: Mapping[str, Any], broker: tuple[str, int] | None = None
+    ) -> dict[str, Any]:
         """Send a request that changes nothing; once more on a new connection when one breaks.
 
-        Raises RequestRefused when Kafka refuses it as a whole; errors of its parts are in it.
+        ``broker`` as in write(). Raises RequestRefused when Kafka refuses it as a whole; errors
+        of its parts are in it.
         """
         try:
-            said = self._connection.request(api, body)
+            said = self._connection_of(broker).request(api, body)
         except ConnectionLost:
-            self._connection = self._connect_to_any()
-            said = self._connection.request(api, body)
+            if broker is None:
+                self._connection = self._connect_to_any()
+            else:
+                del self._to_brokers[broker]
+            said = self._connection_of(broker).request(api, body)
         return self._accepted(api, said)
 
     def write(
@@ -131,13 +142,13 @@ class Session:
         ``shown`` is what is kept of it, where the body has secrets. ``broker`` is the address
         of the one that it has to be sent to, where not any does. Raises what read() raises.
         """
-        connection = self._connection if broker is None else self._connect_to(broker)
+        connection = self._connection_of(broker)
         self.sent.append(f"{api} {json.dumps(body if shown is None else shown)}")
         return self._accepted(api, connection.request(api, body))
 
     def accepts_login(self, username: str, password: str) -> bool:
         """Whether a client can log in so with SCRAM-SHA-512, at the server that we talk to."""
-        host, port = _address(self.name)
+        host, port = address_of(self.name)
         security = Security(self._security.tls, "SCRAM-SHA-512", username, password)
         try:
             self._connection_to(host, port, security, self._options["request_timeout"]).close()
@@ -154,13 +165,14 @@ class Session:
             who = f" for {self.username}" if self.username else ""
             raise RequestRefused(
                 f"Kafka at {self.name} refused {api}{who}: {error_name(said)}. Check that this "
-                "user is a super user or has the ACLs for it."
+                "user is a super user or has the ACLs for it.",
+                error_name(said),
             )
         return said
 
     def _connect_to_any(self) -> Connection:
         deadline = time.monotonic() + self._options["bootstrap_timeout"]
-        servers = [_address(server) for server in self._options["bootstrap_servers"]]
+        servers = [address_of(server) for server in self._options["bootstrap_servers"]]
         if not servers:
             raise CannotConnect("bootstrap_servers is empty: name at least one broker.")
         failures: list[str] = []
@@ -176,7 +188,9 @@ class Session:
             "the brokers run."
         )
 
-    def _connect_to(self, address: tuple[str, int]) -> Connection:
+    def _connection_of(self, address: tuple[str, int] | None) -> Connection:
+        if address is None:
+            return self._connection
         if address not in self._to_brokers:
             try:
                 self._to_brokers[address] = self._connection_to(
@@ -265,7 +279,7 @@ def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _address(server: str) -> tuple[str, int]:
+def address_of(server: str) -> tuple[str, int]:
     """``host``, ``host:port`` or ``[IPv6]:port``."""
     host, colon, port = server.strip().rpartition(":")
     if not colon or server.strip().endswith("]"):

@@ -11,13 +11,27 @@ lowered before replicas are taken away, and raised after they were added.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.kafka_assignment import resized
 from ansible_collections.bss.platform.plugins.module_utils.kafka_cluster import Broker
+from ansible_collections.bss.platform.plugins.module_utils.kafka_config_changes import (
+    of_topic,
+    reset,
+    set_to,
+)
+from ansible_collections.bss.platform.plugins.module_utils.kafka_throttle import (
+    THROTTLED,
+    brokers_named,
+    limit_broker,
+    limit_topic,
+    refusals_of_throttle,
+    unlimit_broker,
+    unlimit_topic,
+)
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_rules import (
     Current,
     Declaration,
@@ -25,28 +39,17 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_rules imp
     refusals_of_list,
 )
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
-    BOOLEAN,
-    BROKER_RESOURCE,
-    DOUBLE,
-    INT,
-    LIST,
-    LONG,
     MIN_INSYNC,
-    SHORT,
-    TOPIC_RESOURCE,
     ConfigValue,
     Partition,
     Topic,
 )
-from ansible_collections.bss.platform.plugins.module_utils.plan import Action, Plan, Refusal
-
-SET, DELETE = 0, 1
-"""Operations of IncrementalAlterConfigs."""
-
-LEADER_THROTTLED = "leader.replication.throttled.replicas"
-FOLLOWER_THROTTLED = "follower.replication.throttled.replicas"
-THROTTLED = (LEADER_THROTTLED, FOLLOWER_THROTTLED)
-RATES = ("leader.replication.throttled.rate", "follower.replication.throttled.rate")
+from ansible_collections.bss.platform.plugins.module_utils.plan import (
+    Action,
+    Plan,
+    Refusal,
+    counted,
+)
 
 
 class Step(IntEnum):
@@ -55,26 +58,29 @@ class Step(IntEnum):
     DELETE_TOPICS = 1
     CREATE_TOPICS = 2
     CONFIGURE = 3
-    LIMIT_TOPICS = 4
-    LIMIT_BROKERS = 5
-    REASSIGN = 6
+    TAKE_BACK = 4
+    LIMIT_TOPICS = 5
+    LIMIT_BROKERS = 6
+    REASSIGN = 7
     """Ends when the reassignments are done."""
-    CONFIGURE_GROWN = 7
-    UNLIMIT_TOPICS = 8
+    CONFIGURE_GROWN = 8
     UNLIMIT_BROKERS = 9
-    CREATE_PARTITIONS = 10
+    UNLIMIT_TOPICS = 10
+    """Last, since what a topic lists tells a later run which brokers are limited."""
+    CREATE_PARTITIONS = 11
 
 
 API = {
     Step.DELETE_TOPICS: "DeleteTopics",
     Step.CREATE_TOPICS: "CreateTopics",
     Step.CONFIGURE: "IncrementalAlterConfigs",
+    Step.TAKE_BACK: "AlterPartitionReassignments",
     Step.LIMIT_TOPICS: "IncrementalAlterConfigs",
     Step.LIMIT_BROKERS: "IncrementalAlterConfigs",
     Step.REASSIGN: "AlterPartitionReassignments",
     Step.CONFIGURE_GROWN: "IncrementalAlterConfigs",
-    Step.UNLIMIT_TOPICS: "IncrementalAlterConfigs",
     Step.UNLIMIT_BROKERS: "IncrementalAlterConfigs",
+    Step.UNLIMIT_TOPICS: "IncrementalAlterConfigs",
     Step.CREATE_PARTITIONS: "CreatePartitions",
 }
 
@@ -92,16 +98,7 @@ def plan(current: Current, declared: Sequence[Declaration], throttle: int | None
     Where topics are refused, the actions are those of the others: they are to be tried, so that
     Kafka's own refusals can be told together with ours.
     """
-    refusals = list(refusals_of_list(declared, current))
-    if throttle is not None and throttle < 1:
-        refusals.append(
-            Refusal(
-                f"throttle {throttle}",
-                "it is in bytes a second",
-                "nothing would ever be copied",
-                "set it to more than what is written to the topics, or leave it out",
-            )
-        )
+    refusals = [*refusals_of_list(declared, current), *refusals_of_throttle(throttle)]
     accepted: list[Declaration] = []
     for each in declared:
         wrong = list(refusals_of(each, current))
@@ -160,26 +157,27 @@ class _Draft:
 
     def limit_brokers(self) -> None:
         """The rates that LIMIT_TOPICS and UNLIMIT_TOPICS speak of are those of whole brokers."""
-        for number in sorted(self.limited):
-            self._rates(
-                Step.LIMIT_BROKERS,
-                number,
-                f"limit what broker {number} copies to {self.throttle} bytes/s",
-                [_set(rate, str(self.throttle)) for rate in RATES],
-            )
+        if self.throttle is not None:
+            for number in sorted(self.limited):
+                self._act(
+                    Step.LIMIT_BROKERS,
+                    f"limit what broker {number} copies to {self.throttle} bytes/s",
+                    limit_broker(number, self.throttle),
+                    broker=self.brokers[number].address,
+                )
         for number in sorted(self.unlimited):
-            self._rates(
+            self._act(
                 Step.UNLIMIT_BROKERS,
-                number,
                 f"take the limit off broker {number}",
-                [_reset(rate) for rate in RATES],
+                unlimit_broker(number),
+                broker=self.brokers[number].address,
             )
 
     def _delete(self, topic: Declaration, present: Topic) -> None:
         count = len(present.partitions)
         self._act(
             Step.DELETE_TOPICS,
-            f"delete topic {topic.name} and the records in its {_number(count, 'partition')}",
+            f"delete topic {topic.name} and the records in its {counted(count, 'partition')}",
             {"name": topic.name},
         )
         self.before[topic.name] = _shown(present, present.own_config)
@@ -192,8 +190,8 @@ class _Draft:
             partitions = partitions or defaults.partitions
             factor = factor or defaults.replication_factor
         said = [
-            *([_number(partitions, "partition")] if partitions else []),
-            *([_number(factor, "replica") + " of each"] if factor else []),
+            *([counted(partitions, "partition")] if partitions else []),
+            *([counted(factor, "replica") + " of each"] if factor else []),
             *(f"{name}={value}" for name, value in config.items()),
         ]
         self._act(
@@ -226,7 +224,7 @@ class _Draft:
         config |= {name: value for name, value in topic.config.items() if value is not None}
         for name, value in topic.config.items():
             # As Kafka writes it, where both mean the same.
-            if name in own and value is not None and _same(present.config[name], value):
+            if name in own and value is not None and present.config[name].means(value):
                 config[name] = own[name]
         managed = {*topic.config, *(own if topic.purge_configs else ())}
         self.before[topic.name] = _shown(
@@ -250,7 +248,7 @@ class _Draft:
             there = present.config.get(name, ConfigValue(""))
             if value is None and not there.own:
                 continue
-            if value is not None and there.own and _same(there, value):
+            if value is not None and there.own and there.means(value):
                 continue
             self._act(
                 self._when(topic, present, name, value),
@@ -258,9 +256,7 @@ class _Draft:
                 if value is None
                 else f"set {name} of {topic.name} from {there.value or 'nothing'}"
                 f"{'' if there.own else ' (default)'} to {value}",
-                _config_of_topic(
-                    topic.name, [_reset(name) if value is None else _set(name, value)]
-                ),
+                of_topic(topic.name, [reset(name) if value is None else set_to(name, value)]),
             )
 
     def _when(self, topic: Declaration, present: Topic, name: str, value: str | None) -> Step:
@@ -275,24 +271,45 @@ class _Draft:
         if wanted is None:
             return
         moved: list[Partition] = []
-        joined = [part for part in present.partitions if part.moves and len(part.target) == wanted]
-        for part in present.partitions:
+        joined: list[Partition] = []
+        stray: list[int] = []
+        for each in present.partitions:
+            part = each
+            if part.moves:
+                if len(part.target) == wanted and not part.never_ends:
+                    joined.append(part)
+                    continue
+                stray.append(part.number)
+                self.load.subtract(part.target)
+                part = part.taken_back
+                self.load.update(part.target)
             if len(part.target) != wanted:
                 target = resized(part, wanted, self.brokers, self.load)
-                adding = tuple(each for each in target if each not in part.replicas)
+                adding = tuple(broker for broker in target if broker not in part.replicas)
                 moved.append(replace(part, replicas=target, adding=adding))
+        if stray:
+            self._act(
+                Step.TAKE_BACK,
+                f"take back the reassignment of {counted(len(stray), 'partition')} of {topic.name}",
+                {
+                    "name": topic.name,
+                    "partitions": [
+                        {"partition_index": number, "replicas": None} for number in stray
+                    ],
+                },
+            )
         if joined:
             self._act(
                 Step.REASSIGN,
-                f"wait for the reassignment of {_number(len(joined), 'partition')} of "
+                f"wait for the reassignment of {counted(len(joined), 'partition')} of "
                 f"{topic.name} that is under way",
                 topic=topic.name,
             )
         if moved:
             self._act(
                 Step.REASSIGN,
-                f"reassign {_number(len(moved), 'partition')} of {topic.name} from "
-                f"{_factor(present)} to {_number(wanted, 'replica')}",
+                f"reassign {counted(len(moved), 'partition')} of {topic.name} from "
+                f"{_factor(present)} to {counted(wanted, 'replica')}",
                 {
                     "name": topic.name,
                     "partitions": [
@@ -306,26 +323,16 @@ class _Draft:
 
     def _limit(self, topic: Declaration, present: Topic, moving: Sequence[Partition]) -> None:
         """Which replicas count against the brokers' limits while they are copied."""
-        old = {part.number: part for part in present.partitions}
         copied = [part for part in moving if part.adding]
         if self.throttle is not None and copied:
             sources = {
-                part.number: [each for each in old[part.number].replicas if each not in part.adding]
+                part.number: [each for each in part.replicas if each not in part.adding]
                 for part in copied
             }
             self._act(
                 Step.LIMIT_TOPICS,
                 f"limit the copying of {topic.name} to {self.throttle} bytes/s and broker",
-                _config_of_topic(
-                    topic.name,
-                    [
-                        _set(LEADER_THROTTLED, _replicas(sources)),
-                        _set(
-                            FOLLOWER_THROTTLED,
-                            _replicas({part.number: part.adding for part in copied}),
-                        ),
-                    ],
-                ),
+                limit_topic(topic.name, sources, {part.number: part.adding for part in copied}),
             )
             involved = {each for part in copied for each in (*sources[part.number], *part.adding)}
             self.limited |= {each for each in involved if self._serves(each)}
@@ -338,9 +345,9 @@ class _Draft:
             self._act(
                 Step.UNLIMIT_TOPICS,
                 f"take the limit off the copying of {topic.name}",
-                _config_of_topic(topic.name, [_reset(name) for name in THROTTLED]),
+                unlimit_topic(topic.name),
             )
-            named = {broker for value in limits.values() for broker in _brokers_named(value)}
+            named = {broker for value in limits.values() for broker in brokers_named(value)}
             self.unlimited |= self.limited | {each for each in named if self._serves(each)}
 
     def _grow(self, topic: Declaration, present: Topic) -> None:
@@ -348,21 +355,12 @@ class _Draft:
         if topic.partitions is not None and topic.partitions > there:
             self._act(
                 Step.CREATE_PARTITIONS,
-                f"grow {topic.name} from {there} to {_number(topic.partitions, 'partition')}",
+                f"grow {topic.name} from {there} to {counted(topic.partitions, 'partition')}",
                 {"name": topic.name, "count": topic.partitions, "assignments": None},
             )
 
     def _serves(self, number: int) -> bool:
         return number in self.brokers and not self.brokers[number].fenced
-
-    def _rates(self, step: Step, broker: int, sentence: str, configs: list[dict[str, Any]]) -> None:
-        self._act(
-            step,
-            sentence,
-            {"resource_type": BROKER_RESOURCE, "resource_name": str(broker), "configs": configs},
-            # The setting of a broker is taken by that broker only.
-            broker=self.brokers[broker].address,
-        )
 
     def _act(self, step: Step, sentence: str, *bodies: dict[str, Any], **options: Any) -> None:
         self.actions.append(Action(sentence, API[step], bodies, {"step": step, **options}))
@@ -379,51 +377,3 @@ def _shown(present: Topic, config: Mapping[str, str]) -> dict[str, Any]:
 def _factor(topic: Topic) -> int | str:
     factors = topic.replication_factors
     return factors[0] if len(factors) == 1 else f"{factors[0]} to {factors[-1]}"
-
-
-def _same(there: ConfigValue, declared: str) -> bool:
-    """Alike as Kafka reads values of that type."""
-    try:
-        if there.kind in (INT, SHORT, LONG):
-            return int(there.value) == int(declared)
-        if there.kind == DOUBLE:
-            return float(there.value) == float(declared)
-    except ValueError:  # Kafka says so, when it is tried
-        return False
-    if there.kind == BOOLEAN:
-        return there.value.lower() == declared.strip().lower()
-    if there.kind == LIST:
-        return list(_listed(there.value)) == list(_listed(declared))
-    return there.value == declared
-
-
-def _listed(value: str) -> Iterator[str]:
-    return (each.strip() for each in value.split(","))
-
-
-def _config_of_topic(name: str, configs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"resource_type": TOPIC_RESOURCE, "resource_name": name, "configs": configs}
-
-
-def _set(name: str, value: str) -> dict[str, Any]:
-    return {"name": name, "config_operation": SET, "value": value}
-
-
-def _reset(name: str) -> dict[str, Any]:
-    return {"name": name, "config_operation": DELETE, "value": None}
-
-
-def _replicas(brokers: Mapping[int, Sequence[int]]) -> str:
-    """As the throttling settings write it: ``partition:broker,...``."""
-    return ",".join(f"{number}:{broker}" for number, each in brokers.items() for broker in each)
-
-
-def _brokers_named(value: str) -> Iterator[int]:
-    for pair in _listed(value):
-        broker = pair.rpartition(":")[2]
-        if broker.isdecimal():
-            yield int(broker)
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

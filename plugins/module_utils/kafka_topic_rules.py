@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.kafka_cluster import Broker
+from ansible_collections.bss.platform.plugins.module_utils.kafka_config_values import written
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
     MIN_INSYNC,
     ConfigValue,
@@ -24,6 +25,19 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
     Topic,
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import Refusal
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str"},
+    "partitions": {"type": "int"},
+    "replication_factor": {"type": "int"},
+    "config": {"type": "dict"},
+    "purge_configs": {"type": "bool"},
+    "allow_delete": {"type": "bool"},
+    "state": {"type": "str", "choices": ["present", "absent"]},
+}
+"""Of one topic."""
+
+OPTIONS_IN_LIST = {**OPTIONS, "name": {"type": "str", "required": True}}
 
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
@@ -47,7 +61,7 @@ class Declaration:
             name=options["name"],
             partitions=options["partitions"],
             replication_factor=options["replication_factor"],
-            config={str(key): _text(value) for key, value in (options["config"] or {}).items()},
+            config={str(key): written(value) for key, value in (options["config"] or {}).items()},
             purge_configs=bool(options["purge_configs"]),
             allow_delete=bool(options["allow_delete"]),
             state=options["state"] or "present",
@@ -243,14 +257,3 @@ def _refusals_of_min_insync(
             f"with acks=all, Kafka takes no record that fewer than {text} replicas have",
             f"declare config {MIN_INSYNC} of at most {factor}, or more replicas",
         )
-
-
-def _text(value: Any) -> str | None:
-    """A value of YAML as Kafka writes it."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(str(each) for each in value)
-    return str(value)

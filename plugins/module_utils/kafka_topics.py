@@ -1,18 +1,24 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""What Kafka says about topics: partitions, configuration, reassignments under way.
+"""What Kafka says about topics: partitions, configuration, reassignments under way, sizes.
 
-Each function sends one request, however many topics are asked about. Nothing here decides or
+Each function sends a few requests, however many topics are asked about. Nothing here decides or
 writes.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.bss.platform.plugins.module_utils.kafka_cluster import Broker
+from ansible_collections.bss.platform.plugins.module_utils.kafka_config_values import (
+    UNKNOWN,
+    is_same,
+)
 from ansible_collections.bss.platform.plugins.module_utils.kafka_connection import Session
 from ansible_collections.bss.platform.plugins.module_utils.kafka_wire import error_name
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
@@ -21,11 +27,13 @@ TOPIC_RESOURCE = 2
 BROKER_RESOURCE = 4
 UNKNOWN_TOPIC = 3
 
-# DescribeConfigs: where a value comes from, and what kind it is.
-SET_ON_TOPIC = 1
-BOOLEAN, INT, SHORT, LONG, DOUBLE, LIST = 1, 3, 4, 5, 6, 7
+# DescribeConfigs: where a value comes from.
+SET_ON_TOPIC, SET_ON_BROKER = 1, 2
 
 MIN_INSYNC = "min.insync.replicas"
+
+BROKER_LAG_S = 0.5
+"""How long a broker may take to learn what the controllers have decided."""
 
 
 class TopicsUnreadable(PlatformError):
@@ -37,8 +45,12 @@ class ConfigValue:
     value: str
     own: bool = False
     """Set on the topic itself, not a default of the brokers."""
-    kind: int = 0
-    """DescribeConfigs' number of its type."""
+    kind: int = UNKNOWN
+    """As in kafka_config_values."""
+
+    def means(self, declared: str) -> bool:
+        """Whether Kafka would take the declared value for this one."""
+        return is_same(self.kind, self.value, declared)
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,23 @@ class Partition:
     def target(self) -> tuple[int, ...]:
         """Its replicas once a reassignment that is under way is done."""
         return tuple(each for each in self.replicas if each not in self.removing)
+
+    @property
+    def never_ends(self) -> bool:
+        """Whether its reassignment was replaced by another in a way that Kafka does not finish.
+
+        It then waits for a broker to be in sync which it has also told to go.
+        """
+        return bool({*self.adding} & {*self.removing})
+
+    @property
+    def taken_back(self) -> Partition:
+        """What it is once its reassignment is cancelled.
+
+        That has to come before another one: Kafka told of another would wait for both.
+        """
+        there = tuple(each for each in self.replicas if each not in self.adding)
+        return replace(self, replicas=there, adding=(), removing=())
 
 
 @dataclass(frozen=True)
@@ -108,6 +137,7 @@ def read_topics(session: Session, names: Collection[str] | None = None) -> dict[
             partitions=tuple(_with_move(each, moves.get(name, {})) for each in topic.partitions),
         )
         for name, topic in topics.items()
+        if name in configs
     }
 
 
@@ -128,6 +158,44 @@ def read_reassignments(session: Session) -> dict[str, dict[int, Partition]]:
         }
         for topic in said["topics"]
     }
+
+
+def read_all_topics(session: Session) -> dict[str, Topic]:
+    """Every topic, with replicas that hold also while partitions are being moved.
+
+    For a moment after a reassignment has ended, a broker still counts the replicas that went, and
+    nothing in its answer tells. So what moves is asked for first, of the controllers, and what
+    had ended by then is given the time to reach the broker.
+    """
+    moves = read_reassignments(session)
+    time.sleep(BROKER_LAG_S)
+    return {
+        name: replace(
+            topic,
+            partitions=tuple(
+                each if each.moves else _with_move(each, moves.get(name, {}))
+                for each in topic.partitions
+            ),
+        )
+        for name, topic in read_topics(session).items()
+    }
+
+
+def read_sizes(
+    session: Session, brokers: Iterable[Broker]
+) -> dict[int, dict[tuple[str, int], int]]:
+    """What each broker has on disk of each partition, in bytes: one request to each."""
+    sizes: dict[int, dict[tuple[str, int], int]] = {}
+    for broker in brokers:
+        said = session.read("DescribeLogDirs", {"topics": None}, broker=broker.address)
+        sizes[broker.number] = {
+            (topic["name"], each["partition_index"]): each["partition_size"]
+            for directory in said["results"]
+            for topic in directory["topics"]
+            for each in topic["partitions"]
+            if not each["is_future_key"]  # a second copy, on its way to another directory
+        }
+    return sizes
 
 
 def read_defaults(session: Session, name: str) -> Defaults | None:
@@ -188,8 +256,10 @@ def _read_configs(session: Session, names: Iterable[str]) -> dict[str, dict[str,
         {"resource_type": TOPIC_RESOURCE, "resource_name": name, "configuration_keys": None}
         for name in names
     ]
-    said = session.read("DescribeConfigs", {"resources": resources})
-    _require_readable((each["resource_name"], each) for each in said["results"])
+    said = session.read("DescribeConfigs", {"resources": resources})["results"]
+    # One that is deleted may be gone since the broker told of its partitions.
+    found = [each for each in said if each["error_code"] != UNKNOWN_TOPIC]
+    _require_readable((each["resource_name"], each) for each in found)
     return {
         each["resource_name"]: {
             config["name"]: ConfigValue(
@@ -199,7 +269,7 @@ def _read_configs(session: Session, names: Iterable[str]) -> dict[str, dict[str,
             )
             for config in each["configs"]
         }
-        for each in said["results"]
+        for each in found
     }
 
 

@@ -23,8 +23,11 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformE
 try:
     import kafka.errors
     import kafka.protocol.admin
+    import kafka.protocol.consumer
     import kafka.protocol.metadata
+    import kafka.protocol.producer
     import kafka.protocol.sasl
+    from ansible_collections.bss.platform.plugins.module_utils import kafka_messages
     from kafka.net.sasl.scram import ScramClient
 
     KAFKA_ERROR: Exception | None = None
@@ -32,6 +35,7 @@ except ImportError as error:  # reported by kafka_connection.connect(), as a sen
     KAFKA_ERROR = error
 
 CLIENT_ID = "bss.platform"
+CLIENT = {"client_software_name": CLIENT_ID, "client_software_version": "1"}
 API_VERSIONS_VERSIONS = (4, 3)
 """Of ApiVersions, which tells the versions of all others. The first, of Kafka 3.9, tells of all
 features; the second is what every Kafka since 2.4 knows."""
@@ -39,6 +43,8 @@ UNSUPPORTED_VERSION = 35
 SASL_AUTHENTICATION_FAILED = 58
 UNSUPPORTED_SASL_MECHANISM = 33
 MAX_RESPONSE_BYTES = 100 * 1024**2
+TLS_ALERT = b"\x15"
+"""The first byte of what a TLS server says to a client that does not speak TLS."""
 
 
 class CannotReach(PlatformError):
@@ -157,9 +163,8 @@ class Connection:
             ) from error
 
     def _negotiate(self) -> dict[str, Any]:
-        client = {"client_software_name": CLIENT_ID, "client_software_version": "1"}
         for version in API_VERSIONS_VERSIONS:
-            said = self._exchange(_request_class("ApiVersions"), client, version)
+            said = self._exchange(_request_class("ApiVersions"), CLIENT, version)
             if said["error_code"] != UNSUPPORTED_VERSION:
                 return said
         raise UnsupportedRequest(f"{self.name} is too old for this module, which needs Kafka 3.")
@@ -212,14 +217,12 @@ class Connection:
     def _exchange(
         self, message_class: Any, body: Mapping[str, Any], version: int
     ) -> dict[str, Any]:
-        said: dict[str, Any] = self._send(message_class, body, version).to_dict()
+        said: dict[str, Any] = self._send(message_class, body, version).to_dict(json=False)
         return said
 
     def _send(self, message_class: Any, body: Mapping[str, Any], version: int) -> Any:
-        message = _message(message_class, body)
-        message.API_VERSION = version
         self._correlation_id += 1
-        message.with_header(correlation_id=self._correlation_id, client_id=CLIENT_ID)
+        message = _with_header(_message(message_class, body), version, self._correlation_id)
         try:
             self._socket.sendall(message.encode(header=True, framed=True))
             (size,) = struct.unpack(">i", self._receive(4))
@@ -252,6 +255,23 @@ class Connection:
         return bytes(received)
 
 
+def answers_without_tls(host: str, port: int, timeout: float) -> bool:
+    """Whether a server says anything to a client that sends Kafka's first request in plain text.
+
+    Raises CannotReach where that cannot be told.
+    """
+    message = _with_header(_message(_request_class("ApiVersions"), CLIENT), 3, 1)
+    try:
+        with socket.create_connection((host, port), timeout) as plain:
+            try:
+                plain.sendall(message.encode(header=True, framed=True))
+                return plain.recv(1) not in (b"", TLS_ALERT)
+            except ConnectionError:  # closed on us, which is a refusal
+                return False
+    except OSError as error:
+        raise CannotReach(f"{host}:{port}: {_reason(error)}") from error
+
+
 def error_name(said: Mapping[str, Any]) -> str:
     """The error of a response or of a part of it: Kafka's own words, else the error's name."""
     name: str = kafka.errors.for_code(said["error_code"]).__name__
@@ -260,7 +280,14 @@ def error_name(said: Mapping[str, Any]) -> str:
 
 
 def _request_class(api: str) -> Any:
-    for module in (kafka.protocol.admin, kafka.protocol.metadata, kafka.protocol.sasl):
+    for module in (
+        kafka.protocol.admin,
+        kafka.protocol.consumer,
+        kafka.protocol.metadata,
+        kafka.protocol.producer,
+        kafka.protocol.sasl,
+        kafka_messages,
+    ):
         found = getattr(module, f"{api}Request", None)
         if found is not None:
             return found
@@ -278,6 +305,12 @@ def _message(data_class: Any, values: Mapping[str, Any]) -> Any:
             for name, value in values.items()
         }
     )
+
+
+def _with_header(message: Any, version: int, correlation_id: int) -> Any:
+    message.API_VERSION = version
+    message.with_header(correlation_id=correlation_id, client_id=CLIENT_ID)
+    return message
 
 
 def _saslname(username: str) -> str:

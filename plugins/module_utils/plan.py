@@ -98,3 +98,8 @@ class Plan:
         """Raise PlanRefused with every refusal at once, not only the first."""
         if self.refusals:
             raise PlanRefused(self.refusals)
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things in a sentence: ``1 partition``, ``2 partitions``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

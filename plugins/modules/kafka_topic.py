@@ -235,6 +235,10 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_plan impo
     refused_too,
 )
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_rules import (
+    OPTIONS as TOPIC_OPTIONS,
+)
+from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_rules import (
+    OPTIONS_IN_LIST,
     Current,
     Declaration,
     is_legal_name,
@@ -245,23 +249,9 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
-TOPIC_OPTIONS: dict[str, dict[str, Any]] = {
-    "name": {"type": "str"},
-    "partitions": {"type": "int"},
-    "replication_factor": {"type": "int"},
-    "config": {"type": "dict"},
-    "purge_configs": {"type": "bool"},
-    "allow_delete": {"type": "bool"},
-    "state": {"type": "str", "choices": ["present", "absent"]},
-}
-
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **TOPIC_OPTIONS,
-    "topics": {
-        "type": "list",
-        "elements": "dict",
-        "options": {**TOPIC_OPTIONS, "name": {"type": "str", "required": True}},
-    },
+    "topics": {"type": "list", "elements": "dict", "options": OPTIONS_IN_LIST},
     "throttle": {"type": "int"},
     "reassignment_timeout": {"type": "int", "default": 3600},
     **CONNECTION_OPTIONS,

@@ -91,6 +91,13 @@ class KafkaCluster:
         self.wait("all brokers to serve", lambda: len(self.serving()) == len(NODES))
         self.wait("all replicas to be in sync", lambda: not self.out_of_sync())
 
+    def add(self, node: int, roles: str = "broker") -> None:
+        """Start a further node, with an empty directory; returns when it serves, and votes."""
+        self.run("add", str(node), roles)
+        self.wait(f"broker {node} to serve", lambda: node in self.serving())
+        if "controller" in roles:
+            self.wait(f"controller {node} to vote", lambda: node in self.voters())
+
     def kill(self, node: int) -> None:
         """End a node as a power cut would; returns when the cluster has noticed."""
         self.run("kill_hard", str(node))
@@ -100,6 +107,13 @@ class KafkaCluster:
         with self.admin() as admin:
             brokers = admin.describe_cluster()["brokers"]
         return {each["broker_id"] for each in brokers if not each["is_fenced"]}
+
+    def voters(self) -> set[int]:
+        with self.admin() as admin:
+            quorum = admin.describe_metadata_quorum()
+        return {
+            each["replica_id"] for each in quorum["topics"][0]["partitions"][0]["current_voters"]
+        }
 
     def out_of_sync(self) -> list[str]:
         with self.admin() as admin:
@@ -148,7 +162,7 @@ def kafka_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The image with Kafka's jars; docker's layer cache makes the second run fast."""
     artifacts = os.environ.get("BSS_ARTIFACTS", CHECKOUT / "artifacts")
     made = subprocess.run(
-        [CHECKOUT / "lab/make-kafka-archive", artifacts],
+        [CHECKOUT / "roles/kafka/files/make_kafka_archive", artifacts],
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@
 # Node N has its broker on port 909(1+N) and its controller on 1909(1+N), in directory N.
 # SASL_SSL with SCRAM for clients and between brokers, mutual TLS between controllers,
 # nothing allowed to anyone but the super users.
+# The features are those of the release before, for a test to raise.
 set -euo pipefail
 cluster_id=Y29udHJhY3Qta2Fma2EtMQ
 address=$(hostname -i)
@@ -23,14 +24,20 @@ make_certificates() {
     cat node.key node.crt ca.pem >node.pem
 }
 
-write_properties() { # NODE
+write_properties() { # NODE ROLES
+    local listeners votes=false
+    listeners=BROKER://$address:$(broker_port "$1")
+    if [[ $2 == *controller ]]; then
+        listeners+=,CONTROLLER://$address:$(controller_port "$1")
+        votes=true
+    fi
     mkdir -p "$1"
     cat >"$1/server.properties" <<EOF
-process.roles=broker,controller
+process.roles=$2
 node.id=$1
 broker.rack=rack$1
-listeners=BROKER://:$(broker_port "$1"),CONTROLLER://:$(controller_port "$1")
-advertised.listeners=BROKER://$address:$(broker_port "$1"),CONTROLLER://$address:$(controller_port "$1")
+listeners=$listeners
+controller.quorum.auto.join.enable=$votes
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=BROKER
 listener.security.protocol.map=BROKER:SASL_SSL,CONTROLLER:SSL
@@ -60,30 +67,49 @@ log.cleaner.dedupe.buffer.size=2097152
 EOF
 }
 
-format() { # NODE
+format_first() { # NODE
     local voters
     voters=$(for node in 1 2 3; do
         echo "$node@$address:$(controller_port $node):AAAAAAAAAAAAAAAAAAAA${node}A"
     done | paste -sd,)
-    "${java[@]}" kafka.tools.StorageTool format --cluster-id $cluster_id \
-        --config "$1/server.properties" --initial-controllers "$voters" \
+    format "$1" --initial-controllers "$voters" --release-version 4.2 \
         --add-scram "SCRAM-SHA-512=[name=admin,password=$PASSWORD]" \
-        --add-scram "SCRAM-SHA-512=[name=broker,password=$PASSWORD]" >"$1/format.log" 2>&1 ||
+        --add-scram "SCRAM-SHA-512=[name=broker,password=$PASSWORD]"
+}
+
+format() { # NODE OPTION...
+    "${java[@]}" kafka.tools.StorageTool format --cluster-id $cluster_id \
+        --config "$1/server.properties" "${@:2}" >"$1/format.log" 2>&1 ||
         { cat "$1/format.log" >&2; return 1; }
 }
 
 make_cluster() {
     make_certificates
     for node in 1 2 3; do
-        write_properties $node
-        format $node
+        write_properties $node broker,controller
+        format_first $node
         start $node
     done
+}
+
+add() { # NODE ROLES: to the cluster that runs, with an empty directory
+    rm -rf "$1"
+    write_properties "$1" "$2"
+    format "$1" --no-initial-controllers
+    start "$1"
 }
 
 start() { # NODE
     setsid "${java[@]}" kafka.Kafka "$1/server.properties" >>"$1/server.log" 2>&1 </dev/null &
     echo $! >"$1/pid"
+}
+
+properties() { # NODE
+    cat "$1/server.properties"
+}
+
+add_properties() { # NODE LINES
+    printf '%s' "$2" >>"$1/server.properties"
 }
 
 kill_hard() { # NODE: as a power cut would

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.bss.platform.plugins.module_utils import kafka_wire
 from ansible_collections.bss.platform.plugins.modules import kafka_topic
 from kafka import KafkaProducer
-from kafka.admin import ConfigResource
+from kafka.admin import ConfigResource, NewTopic
 
 RECORD = b"x" * 1000
 
@@ -204,18 +204,35 @@ def test_a_reassignment_that_was_not_waited_for_is_joined(operator: Operator) ->
     assert not operator.declare(wanted)["changed"]
 
 
+def test_a_reassignment_to_something_else_is_taken_back(operator: Operator) -> None:
+    name = operator.cluster.name()
+    operator.declare(name=name, partitions=1, replication_factor=1)
+    operator.fill(name, 5000)
+    three = {"name": name, "replication_factor": 3}
+    assert operator.declare(three, throttle=200_000, reassignment_timeout=1)["failed"]
+    done = operator.declare({"name": name, "replication_factor": 1}, reassignment_timeout=30)
+    assert not done["failed"], done
+    there = operator.state(name)[name]
+    assert [len(each) for each in there["replicas"]] == [1]
+    assert there["config"] == {}
+    assert not operator.declare({"name": name, "replication_factor": 1})["changed"]
+
+
 def test_a_run_goes_on_where_a_killed_broker_ended_it(operator: Operator) -> None:
     """The servers are tried in order: with the first one gone, the next one answers."""
-    name = operator.cluster.name()
+    name, elsewhere = operator.cluster.name(), operator.cluster.name()
+    with operator.cluster.admin() as admin:
+        # Not left to Kafka, which also gives replicas to a broker that is away.
+        admin.create_topics([NewTopic(elsewhere, replica_assignments={0: [2, 3], 1: [3, 2]})])
     operator.cluster.kill(1)
     try:
         assert operator.declare(name=name, partitions=2, replication_factor=2)["changed"]
         assert not operator.declare(name=name, partitions=2, replication_factor=2)["changed"]
-        more = operator.declare(name=name, replication_factor=3)
-        assert more["failed"] and "broker 1 does not serve" in more["msg"]
+        more = operator.declare(name=elsewhere, replication_factor=3)
+        assert more["failed"] and "broker 1 does not serve" in more["msg"], more
     finally:
         operator.cluster.start(1)
-    assert operator.declare(name=name, replication_factor=3)["changed"]
+    assert operator.declare(name=elsewhere, replication_factor=3)["changed"]
 
 
 def test_a_connection_that_breaks_before_a_write_leaves_what_the_next_run_mends(

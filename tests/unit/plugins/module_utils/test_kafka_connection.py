@@ -19,18 +19,20 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.bss.platform.plugins.doc_fragments.kafka import ModuleDocFragment
-from ansible_collections.bss.platform.plugins.module_utils import kafka_wire
+from ansible_collections.bss.platform.plugins.module_utils import kafka_connection, kafka_wire
 from ansible_collections.bss.platform.plugins.module_utils.kafka_connection import (
     CONNECTION_OPTIONS,
     CannotConnect,
     MissingLibrary,
     NotSettled,
-    _address,
+    address_of,
     connect,
     refused_parts,
     settle,
 )
 from ansible_collections.bss.platform.plugins.module_utils.kafka_wire import (
+    CannotReach,
+    ConnectionLost,
     ConnectionRefusedByBroker,
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
@@ -100,6 +102,29 @@ def test_a_server_that_is_not_kafka(
     with pytest.raises(PlatformError, match=message) as refused:
         connect(options(server, security_protocol=protocol))
     assert server in str(refused.value) and "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "answers"),
+    [
+        (b"", False),
+        (b"\x15\x03\x03\0\x02\x02\x46", False),  # an alert of TLS: unexpected message
+        (b"\0\0\0\x05hello", True),
+    ],
+)
+def test_what_a_client_without_tls_gets(serve: Serve, answer: bytes, answers: bool) -> None:
+    host, port = address_of(serve(answer))
+    assert kafka_wire.answers_without_tls(host, port, 1) is answers
+
+
+def test_silence_and_no_server_refuse_nobody(serve: Serve) -> None:
+    host, port = address_of(serve(None))
+    with pytest.raises(CannotReach, match="no answer in time"):
+        kafka_wire.answers_without_tls(host, port, 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(CannotReach, match="refused"):
+        kafka_wire.answers_without_tls(host, port, 1)
 
 
 def test_a_server_that_is_silent_during_the_handshake_leaves_time_for_the_next(
@@ -190,13 +215,13 @@ def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_addresses(text: str, address: tuple[str, int]) -> None:
-    assert _address(text) == address
+    assert address_of(text) == address
 
 
 @pytest.mark.parametrize("text", ["", "k1:", "k1:port", "k1:0", "k1:70000", ":9092"])
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(CannotConnect, match="Write it as host:port"):
-        _address(text)
+        address_of(text)
 
 
 def test_names_are_escaped_as_scram_has_it() -> None:
@@ -238,3 +263,27 @@ def test_documentation_has_the_options_of_the_connection() -> None:
         expected = {field: option[field] for field in fields if field in option}
         assert {field: described[field] for field in fields if field in described} == expected
     assert documented == {}
+
+
+def test_a_broker_whose_connection_broke_is_asked_again_over_a_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+
+    class Fragile:
+        def __init__(self, host: str, *_others: Any) -> None:
+            opened.append(host)
+            self.breaks = opened == ["k1", "k2"]
+
+        def request(self, _api: str, _body: Any) -> dict[str, Any]:
+            if self.breaks:
+                raise ConnectionLost("It broke.")
+            return {"error_code": 0}
+
+    monkeypatch.setattr(kafka_connection, "Connection", Fragile)
+    options = {name: each.get("default") for name, each in CONNECTION_OPTIONS.items()}
+    plain = {"bootstrap_servers": ["k1"], "security_protocol": "PLAINTEXT"}
+    session = connect({**options, **plain})
+    for _time in range(2):
+        assert session.read("DescribeLogDirs", {}, broker=("k2", 9092)) == {"error_code": 0}
+    assert opened == ["k1", "k2", "k2"]

@@ -37,8 +37,11 @@ class ScriptedKafka(Session):
     timeout_ms = 27000
     api_versions: Mapping[str, Any] = {}
 
-    def read(self, api: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._next(f"{api} {json.dumps(body, default=bytes.hex)}")
+    def read(
+        self, api: str, body: Mapping[str, Any], broker: tuple[str, int] | None = None
+    ) -> dict[str, Any]:
+        to = "" if broker is None else f" to {broker[0]}"
+        answer: dict[str, Any] = self._next(f"{api}{to} {json.dumps(body, default=_shown)}")
         return answer
 
     def write(
@@ -50,7 +53,7 @@ class ScriptedKafka(Session):
     ) -> dict[str, Any]:
         self.sent.append(f"{api} {json.dumps(body if shown is None else shown)}")
         to = "" if broker is None else f" to {broker[0]}"
-        answer: dict[str, Any] = self._next(f"{api}{to} {json.dumps(body, default=bytes.hex)}")
+        answer: dict[str, Any] = self._next(f"{api}{to} {json.dumps(body, default=_shown)}")
         return answer
 
     def accepts_login(self, username: str, password: str) -> bool:
@@ -68,6 +71,10 @@ class ScriptedKafka(Session):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def _shown(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, bytes | bytearray) else str(value)
 
 
 RunKafka = Callable[..., dict[str, Any]]

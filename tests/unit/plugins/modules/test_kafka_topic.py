@@ -17,9 +17,18 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.bss.platform.plugins.module_utils import kafka_topic_actions
 from ansible_collections.bss.platform.plugins.module_utils.kafka_assignment import resized
 from ansible_collections.bss.platform.plugins.module_utils.kafka_cluster import Broker
-from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_plan import (
+from ansible_collections.bss.platform.plugins.module_utils.kafka_config_values import (
+    BOOLEAN,
+    DOUBLE,
+    INT,
+    LIST,
+    LONG,
+)
+from ansible_collections.bss.platform.plugins.module_utils.kafka_throttle import (
     FOLLOWER_THROTTLED,
     LEADER_THROTTLED,
+)
+from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_plan import (
     Step,
     TopicPlan,
     plan,
@@ -29,11 +38,6 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_topic_rules imp
     Declaration,
 )
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
-    BOOLEAN,
-    DOUBLE,
-    INT,
-    LIST,
-    LONG,
     ConfigValue,
     Defaults,
     Partition,
@@ -206,8 +210,8 @@ def test_replicas_are_added_under_a_limit_and_min_insync_is_raised_after() -> No
         *[Step.LIMIT_BROKERS] * 3,
         Step.REASSIGN,
         Step.CONFIGURE_GROWN,
-        Step.UNLIMIT_TOPICS,
         *[Step.UNLIMIT_BROKERS] * 3,
+        Step.UNLIMIT_TOPICS,
         Step.CREATE_PARTITIONS,
     ]
     limits = {each["name"]: each["value"] for each in decided.actions[1].parameters[0]["configs"]}
@@ -233,11 +237,21 @@ def test_a_reassignment_under_way_is_joined() -> None:
     assert steps(limited)[:2] == [Step.LIMIT_TOPICS, Step.LIMIT_BROKERS]
 
 
-def test_a_reassignment_to_something_else_is_replaced() -> None:
+def test_a_reassignment_to_something_else_is_taken_back_first() -> None:
     there = current(topic("t", part(0, 2, 1, adding=(2,), removing=(1,), leader=1, isr=(1,))))
     decided = planned(there, Declaration("t", replication_factor=2))
-    (moved,) = decided.actions[0].parameters
-    assert moved["partitions"][0]["replicas"] in ([2, 1], [2, 3])
+    assert steps(decided) == [Step.TAKE_BACK, Step.REASSIGN]
+    back, moved = (action.parameters[0]["partitions"][0] for action in decided.actions)
+    assert back == {"partition_index": 0, "replicas": None}
+    assert moved["replicas"] in ([1, 2], [1, 3])
+    less = planned(there, Declaration("t", replication_factor=1))
+    assert less.sentences == ["wait for the reassignment of 1 partition of t that is under way"]
+
+
+def test_a_reassignment_that_never_ends_is_taken_back() -> None:
+    stuck = part(0, 1, 3, 2, adding=(2,), removing=(2,), leader=1)
+    decided = planned(current(topic("t", stuck)), Declaration("t", replication_factor=2))
+    assert decided.sentences == ["take back the reassignment of 1 partition of t"]
 
 
 def test_a_limit_that_an_interrupted_run_left_is_taken_off() -> None:
@@ -247,9 +261,9 @@ def test_a_limit_that_an_interrupted_run_left_is_taken_off() -> None:
     left = current(replace(there, config=config))
     decided = planned(left, Declaration("t", replication_factor=2))
     assert decided.sentences == [
-        "take the limit off the copying of t",
         "take the limit off broker 1",
         "take the limit off broker 2",
+        "take the limit off the copying of t",
     ]
     assert not planned(left, Declaration("t", purge_configs=True)).changed
 
@@ -399,6 +413,20 @@ def test_main_creates_after_a_trial_and_waits_until_it_shows(run_kafka: RunKafka
     assert answer["changed"]
     assert [each.partition(" ")[0] for each in answer["requests"]] == ["CreateTopics"]
     assert "validate_only" not in answer["requests"][0]
+
+
+def test_main_takes_a_topic_for_deleted_that_goes_while_it_is_looked_at(
+    run_kafka: RunKafka,
+) -> None:
+    going = reads("t")
+    going[1] = ("DescribeConfigs", {"results": [{"resource_name": "t", "error_code": 3}]})
+    script = [
+        *reads("t"),
+        ("DeleteTopics", {"responses": [{"name": "t", "error_code": 0}]}),
+        *going,
+    ]
+    absent = {"name": "t", "state": "absent", "allow_delete": True}
+    assert run_kafka(kafka_topic, script, absent)["changed"]
 
 
 def test_main_check_mode_only_tries(run_kafka: RunKafka) -> None:
