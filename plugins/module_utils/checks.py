@@ -10,10 +10,12 @@ only the report (``verify_report``), which sees all hosts, judges.
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
@@ -60,6 +62,22 @@ def conclude(faults: Sequence[str], seen: str) -> str:
     if faults:
         raise CheckFailed("; ".join(faults))
     return seen
+
+
+@contextmanager
+def termination_raises() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the stack, so that what a probe made is removed."""
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(f"stopped by signal {number}")
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    former = [signal.signal(number, stop) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, former, strict=True):
+            signal.signal(number, handler)
 
 
 def run_checks(checks: Iterable[Check], standin: bool = False) -> list[Result]:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-from ansible_collections.bss.platform.plugins.module_utils.checks import CheckFailed, conclude
+from ansible_collections.bss.platform.plugins.module_utils.checks import (
+    CheckFailed,
+    conclude,
+    termination_raises,
+)
 from ansible_collections.bss.platform.plugins.module_utils.citus import Address, read_nodes
 from ansible_collections.bss.platform.plugins.module_utils.citus_connection import connect_as_node
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
@@ -104,7 +107,7 @@ def _scratch_schema(session: Session) -> Iterator[None]:
     """
     if not session.value("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (SCHEMA,)):
         raise CheckFailed("another verification is writing its rows now: run again after it")
-    with _termination_raises():
+    with termination_raises():
         try:
             _remove(session)
             yield
@@ -115,19 +118,3 @@ def _scratch_schema(session: Session) -> Iterator[None]:
 
 def _remove(session: Session) -> None:
     session.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-
-
-@contextmanager
-def _termination_raises() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the stack, so that what was made is removed."""
-
-    def stop(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(f"stopped by signal {number}")
-
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    former = [signal.signal(number, stop) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, former, strict=True):
-            signal.signal(number, handler)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -104,6 +105,15 @@ def refuses_anonymous(url: str, ca_cert: str) -> bool:
 def days_left(certificate: Any) -> float:
     """Until a certificate, as getpeercert() describes it, expires."""
     return (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / DAY_S
+
+
+def server_certificate_days_left(host: str, port: int, context: ssl.SSLContext) -> float:
+    """Of the certificate that a server presents, whatever it speaks over TLS. Raises OSError."""
+    with (
+        socket.create_connection((host, port), TIMEOUT_S) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secured,
+    ):
+        return days_left(secured.getpeercert())
 
 
 def certificate_stays_valid(url: str, options: Mapping[str, Any]) -> str:

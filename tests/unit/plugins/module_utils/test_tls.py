@@ -198,6 +198,13 @@ def test_an_expired_certificate(authority: Authority, serve: Serve) -> None:
         tls.certificate_stays_valid(url, options(authority))
 
 
+def test_the_certificate_of_any_server(authority: Authority, serve: Serve) -> None:
+    port, context = serve(https(authority, demand=False)), tls.anonymous_context(authority.file)
+    assert DAYS - 1 < tls.server_certificate_days_left("localhost", port, context) <= DAYS
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"127\.0\.0\.1|IP address mismatch"):
+        tls.server_certificate_days_left("127.0.0.1", port, context)
+
+
 def error(sqlstate: bytes) -> bytes:
     fields = b"SFATAL\0C" + sqlstate + b"\0Mkeine Zeile in pg_hba\0\0"
     return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
