@@ -25,7 +25,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: tools engine ## from nothing to a verified region with data: lab, site.yml, data, verify, a table
+demo: tools engine maven ## from nothing to a verified region with data: lab, site.yml, data, verify, a table
 	@$(VENV)/bin/python lab/demo.py --inventory $(INVENTORY)
 
 .PHONY: down
@@ -49,8 +49,12 @@ $(VENV)/.installed-tests: tests/requirements.txt $(VENV)/.installed
 engine: ## Docker Engine, where none runs
 	@lab/start-docker-engine
 
+.PHONY: maven
+maven: ## Maven, where it takes one to have Kafka
+	@lab/install-maven
+
 .PHONY: artifacts
-artifacts: tools ## fill artifacts/ with what a closed network needs, with checksums
+artifacts: tools maven ## fill artifacts/ with what a closed network needs, with checksums
 	@$(PLAY) playbooks/fetch_artifacts.yml
 
 .PHONY: lint
@@ -64,20 +68,20 @@ unit: $(VENV)/.installed-tests ## tests without a network
 # Three clusters side by side: most of the time, a test waits for its shards.
 # What is of Kafka stays on one of them.
 .PHONY: contract
-contract: $(VENV)/.installed-tests engine ## modules against a real PostgreSQL with Citus, a real Kafka
+contract: $(VENV)/.installed-tests engine maven ## modules against a real PostgreSQL with Citus, a real Kafka
 	@lab/make-host-image bss-lab-host:bookworm
 	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 3 tests/contract
 
 .PHONY: molecule
-molecule: $(VENV)/.installed-tests engine ## whole regions: made, broken, mended, verified
+molecule: $(VENV)/.installed-tests engine maven ## whole regions: made, broken, mended, verified
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" molecule/run
 
 .PHONY: test
 test: lint unit contract molecule ## all tests (what CI runs)
 
 .PHONY: bench
-bench: $(VENV)/.installed-tests engine ## measure speed; results in bench/results
-	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY)
+bench: $(VENV)/.installed-tests engine maven ## measure speed (ONLY=kafka: that alone); results in bench/results
+	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY) $(ONLY:%=--only %)
 
 .PHONY: reference
 reference: $(VENV)/.installed-tests ## write docs/reference anew from the options' own documentation

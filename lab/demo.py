@@ -84,6 +84,8 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             services.append(f"Citus worker, group {variables['citus_group']}")
         if "etcd" in variables["groups"]:
             services.append("etcd")
+        if "kafka" in variables["groups"]:
+            services.append(f"Kafka broker and controller {variables['kafka_node_id']}")
         published = ", ".join(
             f"localhost:{ports.split(':')[0]}" for ports in variables.get("lab_published_ports", ())
         )
@@ -92,17 +94,22 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             + ", ".join(services)
         )
     secrets = inventory.parent / ".secrets"
-    port = next(
-        variables["lab_published_ports"][0].split(":")[0]
-        for variables in hosts.values()
-        if "citus_coordinator" in variables["groups"]
-    )
+    ports_of = {
+        group: [
+            variables["lab_published_ports"][0].split(":")[0]
+            for _, variables in sorted(hosts.items())
+            if group in variables["groups"]
+        ]
+        for group in ("citus_coordinator", "kafka")
+    }
     lines += [
         "",
         "How to connect",
         f"  PGPASSWORD=$(cat {secrets}/bss_password) psql \\",
-        f'    "host=localhost port={port} user=bss dbname=bss sslmode=verify-full '
-        f'sslrootcert={secrets}/ca/ca.crt"',
+        f'    "host=localhost port={ports_of["citus_coordinator"][0]} user=bss dbname=bss '
+        f'sslmode=verify-full sslrootcert={secrets}/ca/ca.crt"',
+        f"  Kafka: {','.join(f'localhost:{port}' for port in ports_of['kafka'])} by SASL_SSL and",
+        f"    SCRAM-SHA-512, as bss-reader with {secrets}/kafka_bss-reader_password",
         "  docker exec -it us-c1 patronictl list        who leads which group",
         "",
         "How long each part took",

@@ -35,7 +35,9 @@ COORDINATORS = "citus_coordinator"
 WORKERS = "citus_worker"
 ETCD = "etcd"
 DATABASES = (COORDINATORS, WORKERS)
-FUNCTION_GROUPS = (*DATABASES, ETCD, "kafka", "kafka_controller")
+BROKERS = "kafka"
+KAFKA_NODES = (BROKERS, "kafka_controller")
+FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES)
 
 # Patroni's own roles, and pg_hba's word for every role.
 RESERVED_ROLES = ("postgres", "replicator", "all")
@@ -191,7 +193,56 @@ def kafka_controllers_have_a_majority(inventory: Inventory) -> Iterator[Refusal]
     for region, hosts in _regions(inventory).items():
         controllers = [host for host in _hosts_of(inventory, group) if host in hosts]
         if controllers:
-            yield from _odd(group, controllers, f"in {region}")
+            advice = ", or name an odd number of them in a group kafka_controller"
+            yield from _odd(group, controllers, f"in {region}", "" if group != BROKERS else advice)
+
+
+def kafka_nodes_have_a_number(inventory: Inventory) -> Iterator[Refusal]:
+    """Each node of a region's Kafka says which one it is: 1, 2, ..."""
+    for region, hosts in _regions(inventory).items():
+        numbers = {
+            host: inventory.hosts[host].values.get("kafka_node_id")
+            for host in _hosts_of(inventory, *KAFKA_NODES)
+            if host in hosts and not inventory.hosts[host].has_unknown("kafka_node_id")
+        }
+        free = (number for number in count(1) if number not in numbers.values())
+        for host, number in numbers.items():
+            same = [other for other in numbers if numbers[other] == number]
+            if number is None or host != same[0]:
+                yield Refusal(
+                    asked=f"kafka_node_id: {'not set' if number is None else number} (host {host})",
+                    why="a node of Kafka has a number of its own in its region, for good",
+                    found=f"nodes of {region}: {_listed(numbers)}"
+                    if number is None
+                    else f"the number of {same[0]}",
+                    remedy=f"set kafka_node_id: {next(free)} for {host}",
+                )
+
+
+def topics_fit_the_brokers(inventory: Inventory) -> Iterator[Refusal]:
+    """A topic has at most a replica on each broker, and insists on no more than it has."""
+    for region, hosts in _regions(inventory).items():
+        brokers = [host for host in _hosts_of(inventory, BROKERS) if host in hosts]
+        for host in brokers[:1]:  # topics are those of a region
+            for topic in inventory.value(host, "bss_workload_topics") or ():
+                replicas = topic.get("replication_factor", len(brokers))
+                least = (topic.get("config") or {}).get("min.insync.replicas", 1)
+                if replicas > len(brokers):
+                    yield Refusal(
+                        asked=f"replication_factor: {replicas} of topic {topic.get('name')} "
+                        f"({inventory.places('bss_workload_topics', [host])})",
+                        why="a broker holds one replica of a partition at most",
+                        found=f"{len(brokers)} in group {BROKERS} of {region}",
+                        remedy=f"make it {len(brokers)} or add brokers",
+                    )
+                if int(least) > replicas:
+                    yield Refusal(
+                        asked=f"min.insync.replicas: {least} of topic {topic.get('name')} "
+                        f"({inventory.places('bss_workload_topics', [host])})",
+                        why="no more replicas can be in sync than there are",
+                        found=f"replication_factor {replicas}",
+                        remedy=f"make it {max(1, replicas - 1)}",
+                    )
 
 
 def addresses_are_different(inventory: Inventory) -> Iterator[Refusal]:
@@ -357,6 +408,8 @@ RULES: tuple[Rule, ...] = (
     workers_have_a_group,
     etcd_has_a_majority,
     kafka_controllers_have_a_majority,
+    kafka_nodes_have_a_number,
+    topics_fit_the_brokers,
     addresses_are_different,
     citus_runs_on_postgresql,
     patroni_is_supported,
@@ -433,14 +486,14 @@ def _versions(inventory: Inventory, *names: str) -> list[tuple[list[str], list[s
     ]
 
 
-def _odd(group: str, members: Sequence[str], where: str) -> Iterator[Refusal]:
+def _odd(group: str, members: Sequence[str], where: str, advice: str = "") -> Iterator[Refusal]:
     """Refuse a number of members that stands no more losses than one less."""
     if len(members) % 2 == 0:
         yield Refusal(
             asked=f"group {group}: {len(members)} members {where}",
             why="its members decide by majority, so their number is odd",
             found=_listed(members) or "no host in the group",
-            remedy=f"make it {len(members) - 1} or {len(members) + 1}"
+            remedy=f"make it {len(members) - 1} or {len(members) + 1}{advice}"
             if members
             else "make it 3, or 1",
         )

@@ -36,6 +36,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "patroni_version": {"type": "str", "default": "4.1.5"},
     "bss_workload_application_role": {"type": "str", "default": "bss"},
     "bss_workload_tables": {"type": "list", "elements": "dict", "default": [{"name": "orders"}]},
+    "bss_workload_topics": {"type": "list", "elements": "dict", "default": []},
+    "kafka_node_id": {"type": "int", "required": True},
     "platform_foreign_variables": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -247,16 +249,60 @@ def test_etcd_members_are_counted_over_both_regions(problems, us_east):
 
 @pytest.mark.parametrize("group", ["kafka", "kafka_controller"])
 def test_an_even_number_of_kafka_controllers(group, problems, us_east):
-    us_east["kafka"] = {"hosts": {"us-c1": {}}}
-    us_east[group] = {"hosts": {"us-c1": {}, "us-w1": {}}}
+    us_east["kafka"] = {"hosts": {"us-c1": {"kafka_node_id": 1}}}
+    us_east[group] = {"hosts": {"us-c1": {"kafka_node_id": 1}, "us-w1": {"kafka_node_id": 2}}}
     problem = only(problems(us_east))
     assert problem.startswith(f"group {group}: 2 members in us-east")
 
 
 def test_kafka_controllers_are_counted_in_each_region(problems, us_east):
-    us_east["kafka"] = {"hosts": {"us-c1": {}}}
-    eu_west = {**copy.deepcopy(EU_WEST), "kafka": {"hosts": {"eu-c1": {}}}}
+    us_east["kafka"] = {"hosts": {"us-c1": {"kafka_node_id": 1}}}
+    eu_west = {**copy.deepcopy(EU_WEST), "kafka": {"hosts": {"eu-c1": {"kafka_node_id": 1}}}}
     assert problems(us_east, eu_west) == []
+
+
+def brokers(*numbers):
+    hosts = ("us-c1", "us-w1", "us-w2")[: len(numbers)]
+    return {"hosts": {host: {"kafka_node_id": n} for host, n in zip(hosts, numbers, strict=True)}}
+
+
+def test_a_node_of_kafka_without_a_number(problems, us_east):
+    us_east["kafka"] = brokers(1, 2, 3)
+    del us_east["kafka"]["hosts"]["us-w1"]["kafka_node_id"]
+    problem = only(problems(us_east))
+    assert problem.startswith("kafka_node_id: not set (host us-w1)")
+    assert "set kafka_node_id: 2 for us-w1" in problem
+
+
+def test_two_nodes_of_kafka_with_one_number(problems, us_east):
+    us_east["kafka"] = brokers(1, 2, 1)
+    problem = only(problems(us_east))
+    assert problem.startswith("kafka_node_id: 1 (host us-w2)")
+    assert "There is: the number of us-c1." in problem
+    assert "set kafka_node_id: 3 for us-w2" in problem
+
+
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [
+        ({"replication_factor": 4}, "replication_factor: 4 of topic t (group us_east)"),
+        (
+            {"replication_factor": 2, "config": {"min.insync.replicas": 3}},
+            "min.insync.replicas: 3 of topic t (group us_east)",
+        ),
+    ],
+)
+def test_a_topic_that_does_not_fit_the_brokers(topic, said, problems, us_east):
+    us_east["kafka"] = brokers(1, 2, 3)
+    us_east["us_east"]["vars"]["bss_workload_topics"] = [{"name": "t", **topic}]
+    assert only(problems(us_east)).startswith(said)
+
+
+def test_a_topic_that_fits_the_brokers(problems, us_east):
+    us_east["kafka"] = brokers(1, 2, 3)
+    fits = {"name": "t", "replication_factor": 3, "config": {"min.insync.replicas": 2}}
+    us_east["us_east"]["vars"]["bss_workload_topics"] = [fits]
+    assert problems(us_east) == []
 
 
 # Addresses
