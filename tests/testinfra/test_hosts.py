@@ -16,6 +16,8 @@ PORTS = {
     "citus_coordinator": {5432, 8008},
     "citus_worker": {5432, 8008},
     "etcd": {2379, 2380},
+    "kafka": {9092, 19092},
+    "kafka_controller": {9093},
 }
 
 
