@@ -4,6 +4,8 @@
 
 """Measure the region that `make demo` made; print, and write JSON and a plot.
 
+    bench/run.py [--inventory DIRECTORY] [--only citus|kafka]
+
 Every figure is of this one run on the machine that is named with it. Nothing
 here passes or fails: lines to beat are drawn, not asserted.
 """
@@ -19,8 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib
@@ -43,13 +47,27 @@ STRATEGIES = {"mitogen": "bss.platform.fast_linear", "stock Ansible": "ansible.b
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--inventory", default="inventories/us-east")
-    inventory = parser.parse_args().inventory
+    parser.add_argument("--only", choices=PARTS, help="measure this part and leave the other")
+    options = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    for part in [options.only] if options.only else PARTS:
+        measure_part, plot_part = PARTS[part]
+        result = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            **measure_part(options.inventory),
+        }
+        (RESULTS / f"{part}.json").write_text(json.dumps(result, indent=2) + "\n")
+        plot_part(result, RESULTS / f"{part}.svg")
+        print(json.dumps(result, indent=2))
+    return 0
+
+
+def citus(inventory: str) -> dict[str, Any]:
     demo = PROJECT / "reports" / "demo.json"
-    result: dict[str, Any] = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+    return {
         "citus": citus_version(),
         "demo_s": json.loads(demo.read_text()) if demo.is_file() else None,
         "second_run": second_run(inventory),
@@ -58,11 +76,14 @@ def main() -> int:
         },
         "latency": measure("latency", inventory),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(result, indent=2) + "\n")
-    plot(result, RESULTS / "latest.svg")
-    print(json.dumps(result, indent=2))
-    return 0
+
+
+def kafka(inventory: str) -> dict[str, Any]:
+    return {
+        "producer": compare_producers(measure("kafka_producer", inventory)),
+        "rolling_restart": rolling_restart(inventory),
+        "declare_200_topics": declare_topics(inventory),
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -78,12 +99,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def playbook(name: Path | str, inventory: str, *more: str, strategy: str | None = None) -> str:
+def playbook(
+    name: Path | str, inventory: str, *more: str, settings: Mapping[str, str] | None = None
+) -> str:
     """Run a playbook and return what it printed; its failure ends the bench."""
     run = subprocess.run(
         [BIN / "ansible-playbook", "-i", inventory, str(name), *more],
         cwd=PROJECT,
-        env=os.environ | ({"ANSIBLE_STRATEGY": strategy} if strategy else {}),
+        env=os.environ | dict(settings or {}),
         capture_output=True,
         text=True,
     )
@@ -111,9 +134,94 @@ def measure(name: str, inventory: str, strategy: str | None = None) -> dict[str,
     print(f"{name} {strategy or ''} ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as directory:
         output = Path(directory) / "output.json"
-        playbook(f"bench/{name}.yml", inventory, "-e", f"bench_output={output}", strategy=strategy)
+        settings = {"ANSIBLE_STRATEGY": strategy} if strategy else {}
+        playbook(f"bench/{name}.yml", inventory, "-e", f"bench_output={output}", settings=settings)
         measured: dict[str, Any] = json.loads(output.read_text())
         return measured
+
+
+def compare_producers(measured: dict[str, Any]) -> dict[str, Any]:
+    """Medians of the runs, by load; ratios are the platform's to those by hand."""
+    runs = [run | producer_figures(run["said"]) for run in measured.pop("runs")]
+    result = dict(measured)
+    for load in dict.fromkeys(run["load"] for run in runs):
+        of_load: dict[str, Any] = {
+            cluster: {
+                figure: median(
+                    run[figure] for run in runs if (run["load"], run["cluster"]) == (load, cluster)
+                )
+                for figure in ("records_per_s", "p50_ms", "p99_ms")
+            }
+            for cluster in ("platform", "by_hand")
+        }
+        of_load["ratio"] = {
+            figure: round(value / of_load["by_hand"][figure], 2)
+            for figure, value in of_load["platform"].items()
+        }
+        of_load["runs"] = [
+            {name: value for name, value in run.items() if name not in ("load", "said")}
+            for run in runs
+            if run["load"] == load
+        ]
+        result[load] = of_load
+    return result
+
+
+def producer_figures(said: str) -> dict[str, float]:
+    """What Kafka's ProducerPerformance says in its last line, of what came after the warm-up."""
+    found = re.fullmatch(
+        r"\d+ steady state records sent, ([\d.]+) records/sec .*"
+        r" ([\d.]+) ms 50th, .* ([\d.]+) ms 99th, .*",
+        said,
+    )
+    if not found:
+        sys.exit(f"ProducerPerformance did not end with its summary but with: {said}")
+    rate, p50, p99 = map(float, found.groups())
+    return {"records_per_s": rate, "p50_ms": p50, "p99_ms": p99}
+
+
+def rolling_restart(inventory: str) -> dict[str, Any]:
+    """Seconds of each node, from its first gate to its last."""
+    print("kafka_rolling_restart ...", file=sys.stderr, flush=True)
+    listing = subprocess.run(
+        [BIN / "ansible-inventory", "-i", inventory, "--list"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+    )
+    hosts = json.loads(listing.stdout)["kafka"]["hosts"]
+    output = playbook(
+        "playbooks/kafka_rolling_restart.yml",
+        inventory,
+        "-e",
+        json.dumps({"kafka_restart_hosts": hosts}),
+        settings={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_CALLBACKS_ENABLED": ""},
+    )
+    return restart_times(json.loads(output)["plays"])
+
+
+def restart_times(plays: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each node is a batch of its own of the play that restarts them, in this order."""
+    seconds = {}
+    for play in plays:
+        if play["play"]["name"] == "Restart one node at a time":
+            (host,) = {host for task in play["tasks"] for host in task["hosts"]}
+            began, ended = (
+                datetime.fromisoformat(play["play"]["duration"][moment])
+                for moment in ("start", "end")
+            )
+            seconds[host] = round((ended - began).total_seconds(), 1)
+    return {"seconds_per_broker": seconds, "median_s": median(seconds.values())}
+
+
+def declare_topics(inventory: str) -> dict[str, float]:
+    seconds = measure("kafka_topics", inventory)
+    tool_s = 200 * seconds["tool_s_per_topic"]
+    return seconds | {
+        "tool_200_s": round(tool_s, 1),
+        "ratio": round(tool_s / seconds["list_s"], 1),
+        "ratio_describe_all": round(seconds["tool_describe_all_s"] / seconds["list_s"], 1),
+    }
 
 
 def citus_version() -> str:
@@ -125,7 +233,7 @@ def citus_version() -> str:
     return next((r["detail"] for r in results if r["name"] == "coordinator_answers"), "unknown")
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def plot_citus(result: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     (parts, again), (tables, latency) = axes
     demo = result["demo_s"] or {}
@@ -157,23 +265,73 @@ def plot(result: dict[str, Any], path: Path) -> None:
     for limit, what in ((SINGLE_SHARD_MS, "single"), (CROSS_SHARD_MS, "cross")):
         latency.axvline(limit, linestyle="--", label=f"to beat, {what}-shard: {limit} ms")
     latency.legend()
+    title(figure, result, result["citus"])
+    figure.savefig(path)
+
+
+def plot_kafka(result: dict[str, Any], path: Path) -> None:
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
+    (throughput, latency), (restart, topics) = axes
+    clusters = {"platform": "TLS, SCRAM, ACLs", "by_hand": "by hand, plaintext"}
+    most, some = result["producer"]["as_many_as_possible"], result["producer"]["5000_a_second"]
+    bars(
+        throughput,
+        f"producer, acks=all: {most['ratio']['records_per_s']:.0%} of plaintext",
+        {label: most[name]["records_per_s"] for name, label in clusters.items()},
+        "records/s",
+    )
+    bars(
+        latency,
+        f"at 5000 records/s: p99 is {some['ratio']['p99_ms']:.1f} times that of plaintext",
+        {
+            f"{label}, {quantile}": some[name][f"{quantile}_ms"]
+            for name, label in clusters.items()
+            for quantile in ("p50", "p99")
+        },
+        "ms",
+    )
+    restarted = result["rolling_restart"]
+    bars(restart, "rolling restart, gates included", restarted["seconds_per_broker"], "s")
+    declared = result["declare_200_topics"]
+    bars(
+        topics,
+        f"200 topics declared: {declared['ratio']:.0f} times less",
+        {
+            "list": declared["list_s"],
+            "kafka-topics, describe all": declared["tool_describe_all_s"],
+            "kafka-topics, create each": declared["tool_200_s"],
+        },
+        "s, logarithmic",
+    )
+    topics.set_xscale("log")
+    title(figure, result, "Kafka")
+    figure.savefig(path)
+
+
+def title(figure: plt.Figure, result: dict[str, Any], what: str) -> None:
     where = result["machine"]
     figure.suptitle(
         f"bss.platform, {result['when']}: {where['cores']} x {where['cpu']}, "
-        f"{where['memory_gib']} GiB, {result['citus']}",
+        f"{where['memory_gib']} GiB, {what}",
         fontsize=9,
     )
-    figure.savefig(path)
 
 
 def bars(axis: plt.Axes, title: str, values: dict[str, float], unit: str) -> None:
     drawn = axis.barh(list(values), list(values.values()))
-    axis.bar_label(drawn, fmt="%.3g", padding=3)
+    axis.bar_label(
+        drawn, fmt=lambda value: f"{value:{',.0f' if value >= 100 else '.3g'}}", padding=3
+    )
     axis.invert_yaxis()
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(unit)
     axis.margins(x=0.15)
 
+
+PARTS: dict[
+    str,
+    tuple[Callable[[str], dict[str, Any]], Callable[[dict[str, Any], Path], None]],
+] = {"citus": (citus, plot_citus), "kafka": (kafka, plot_kafka)}
 
 if __name__ == "__main__":
     sys.exit(main())
