@@ -33,7 +33,7 @@ def make(
     gather: Callable[[Path], Mapping[str, Path]],
     description: str,
 ) -> int:
-    """Put the archive `name` into the directory that the command line names, and print its checksum.
+    """Put the archive `name` into the directory of the command line, and print its checksum.
 
     `mirrors` are the addresses of directories that may hold it and its .sha512, separated by
     blanks; `gather` is called with an empty directory where none answers, and returns which file
