@@ -37,7 +37,11 @@ ETCD = "etcd"
 DATABASES = (COORDINATORS, WORKERS)
 BROKERS = "kafka"
 KAFKA_NODES = (BROKERS, "kafka_controller")
-FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES)
+JOBMANAGERS = "flink_jobmanager"
+TASKMANAGERS = "flink_taskmanager"
+ZOOKEEPER = "zookeeper"
+FLINK = (JOBMANAGERS, TASKMANAGERS)
+FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES, *FLINK, ZOOKEEPER)
 
 # Patroni's own roles, and pg_hba's word for every role.
 RESERVED_ROLES = ("postgres", "replicator", "all")
@@ -245,6 +249,66 @@ def topics_fit_the_brokers(inventory: Inventory) -> Iterator[Refusal]:
                     )
 
 
+def flink_is_complete(inventory: Inventory) -> Iterator[Refusal]:
+    """A region's Flink has one JobManager, one ZooKeeper that keeps its jobs, and TaskManagers."""
+    for region, hosts in _regions(inventory).items():
+        members = {
+            group: [host for host in _hosts_of(inventory, group) if host in hosts]
+            for group in (*FLINK, ZOOKEEPER)
+        }
+        if not any(members.values()):
+            continue
+        for group, found in members.items():
+            number = "at least one" if group == TASKMANAGERS else "one"
+            if not found or (len(found) > 1 and group != TASKMANAGERS):
+                yield Refusal(
+                    asked=f"group {group}: {len(found)} in {region}",
+                    why=f"the Flink of a region has {number}",
+                    found=_listed(found) or "no host in the group",
+                    remedy=f"leave one of them in group {group}"
+                    if found
+                    else f"put a host of {_region_group(region)} into group {group}",
+                )
+
+
+def flink_shares_a_storage(inventory: Inventory) -> Iterator[Refusal]:
+    """Who recovers a job reads the checkpoints that others wrote."""
+    name = "flink_storage_dir"
+    for region, hosts in _regions(inventory).items():
+        members = [
+            host
+            for host in _hosts_of(inventory, *FLINK)
+            if host in hosts and not inventory.hosts[host].has_unknown(name)
+        ]
+        storages = {inventory.value(host, name) or "not set" for host in members}
+        if len(storages) > 1 or "not set" in storages:
+            yield Refusal(
+                asked=f"{name}: {_listed(sorted(storages))} ({inventory.places(name, members)})",
+                why="all hosts of a region's Flink share one storage, or a job that one of them "
+                "lost could not be recovered by another",
+                found=f"hosts of Flink in {region}: {_listed(members)}",
+                remedy=f"set {name} in group {_region_group(region)}, to a directory that is "
+                "mounted on all of them or a URL such as s3://bucket/flink",
+            )
+
+
+def jobs_fit_the_slots(inventory: Inventory) -> Iterator[Refusal]:
+    """A job takes as many slots as it is parallel."""
+    for region, hosts in _regions(inventory).items():
+        members = [host for host in _hosts_of(inventory, TASKMANAGERS) if host in hosts]
+        slots = [inventory.value(host, "flink_slots") for host in members]
+        for host in members[:1]:  # jobs are those of a region
+            parallelism = inventory.value(host, "flink_parallelism")
+            if parallelism is not None and None not in slots and parallelism > sum(slots):
+                yield Refusal(
+                    asked=f"flink_parallelism: {parallelism} "
+                    f"({inventory.places('flink_parallelism', members)})",
+                    why="a job takes as many slots as it is parallel, and would wait for ever",
+                    found=f"{sum(slots)} slots in {region}, {_listed(slots)} on {_listed(members)}",
+                    remedy=f"make it {sum(slots)} at most, or raise flink_slots",
+                )
+
+
 def addresses_are_different(inventory: Inventory) -> Iterator[Refusal]:
     users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for host in _platform_hosts(inventory):
@@ -410,6 +474,9 @@ RULES: tuple[Rule, ...] = (
     kafka_controllers_have_a_majority,
     kafka_nodes_have_a_number,
     topics_fit_the_brokers,
+    flink_is_complete,
+    flink_shares_a_storage,
+    jobs_fit_the_slots,
     addresses_are_different,
     citus_runs_on_postgresql,
     patroni_is_supported,

@@ -38,6 +38,9 @@ SPECS: dict[str, dict[str, Any]] = {
     "bss_workload_tables": {"type": "list", "elements": "dict", "default": [{"name": "orders"}]},
     "bss_workload_topics": {"type": "list", "elements": "dict", "default": []},
     "kafka_node_id": {"type": "int", "required": True},
+    "flink_storage_dir": {"type": "str", "required": True},
+    "flink_slots": {"type": "int", "default": 4},
+    "flink_parallelism": {"type": "int", "default": 2},
     "platform_foreign_variables": {"type": "list", "elements": "str", "default": []},
 }
 
@@ -303,6 +306,65 @@ def test_a_topic_that_fits_the_brokers(problems, us_east):
     fits = {"name": "t", "replication_factor": 3, "config": {"min.insync.replicas": 2}}
     us_east["us_east"]["vars"]["bss_workload_topics"] = [fits]
     assert problems(us_east) == []
+
+
+# Flink
+
+
+def with_flink(inventory: dict[str, Any], **groups: list[str]) -> dict[str, Any]:
+    """The inventory with a Flink of its three hosts, or of other ones."""
+    members = {
+        "flink_jobmanager": ["us-c1"],
+        "flink_taskmanager": ["us-w1", "us-w2"],
+        "zookeeper": ["us-c1"],
+        **groups,
+    }
+    inventory["us_east"]["vars"]["flink_storage_dir"] = "/srv/flink"
+    inventory |= {group: {"hosts": dict.fromkeys(hosts, {})} for group, hosts in members.items()}
+    return inventory
+
+
+def test_a_flink_that_is_complete(problems, us_east):
+    assert problems(with_flink(us_east)) == []
+
+
+@pytest.mark.parametrize("group", ["flink_jobmanager", "flink_taskmanager", "zookeeper"])
+def test_a_flink_that_lacks(group, problems, us_east):
+    problem = only(problems(with_flink(us_east, **{group: []})))
+    assert problem.startswith(f"group {group}: 0 in us-east: the Flink of a region has")
+    assert f"put a host of us_east into group {group}" in problem
+
+
+@pytest.mark.parametrize("group", ["flink_jobmanager", "zookeeper"])
+def test_a_flink_with_two_of(group, problems, us_east):
+    problem = only(problems(with_flink(us_east, **{group: ["us-c1", "us-w1"]})))
+    assert problem.startswith(f"group {group}: 2 in us-east: the Flink of a region has one")
+    assert "us-c1 and us-w1" in problem
+
+
+def test_a_flink_without_a_storage(problems, us_east):
+    del with_flink(us_east)["us_east"]["vars"]["flink_storage_dir"]
+    problem = only(problems(us_east))
+    assert problem.startswith("flink_storage_dir: not set")
+    assert "set flink_storage_dir in group us_east" in problem
+
+
+def test_a_flink_with_two_storages(problems, us_east):
+    hosts = with_flink(us_east)["us_east"]["hosts"]
+    hosts["us-w2"]["flink_storage_dir"] = "/var/flink"
+    problem = only(problems(us_east))
+    assert problem.startswith("flink_storage_dir: /srv/flink and /var/flink (group us_east, host")
+
+
+@pytest.mark.parametrize(("parallelism", "fits"), [(8, True), (9, False)])
+def test_a_parallelism_and_the_slots(parallelism, fits, problems, us_east):
+    with_flink(us_east)["us_east"]["vars"]["flink_parallelism"] = parallelism
+    if fits:
+        assert problems(us_east) == []
+    else:
+        problem = only(problems(us_east))
+        assert problem.startswith("flink_parallelism: 9 (group us_east)")
+        assert "8 slots in us-east, 4 and 4 on us-w1 and us-w2" in problem
 
 
 # Addresses
