@@ -320,7 +320,9 @@ def with_flink(inventory: dict[str, Any], **groups: list[str]) -> dict[str, Any]
         **groups,
     }
     inventory["us_east"]["vars"]["flink_storage_dir"] = "/srv/flink"
-    inventory |= {group: {"hosts": dict.fromkeys(hosts, {})} for group, hosts in members.items()}
+    inventory |= {
+        group: {"hosts": {host: {} for host in hosts}} for group, hosts in members.items()
+    }
     return inventory
 
 
