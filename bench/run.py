@@ -195,7 +195,11 @@ def rolling_restart(inventory: str) -> dict[str, Any]:
         inventory,
         "-e",
         json.dumps({"kafka_restart_hosts": hosts}),
-        settings={"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_CALLBACKS_ENABLED": ""},
+        settings={
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            # In the place of those of ansible.cfg, which would print between the JSON.
+            "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.json",
+        },
     )
     return restart_times(json.loads(output)["plays"])
 

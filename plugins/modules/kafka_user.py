@@ -92,6 +92,10 @@ notes:
   - The module does not remove the user that it is logged in as. It can change that user's password;
     the next task then logs in with the new one.
   - When the connection is lost, what was done before stays, and the same task goes on from there.
+  - Kafka (seen in 4.3.1, the same code is in 4.4.0) can forget all users on a node that restarts
+    after one of them was removed, until the node has made a snapshot of its metadata, once an hour.
+    The role P(bss.platform.kafka#role) founds clusters with a user who prevents that. On a cluster
+    of your own, make a user C(anchor-abyww) before you remove one.
 seealso:
   - module: bss.platform.kafka_acl
   - module: bss.platform.kafka_info
