@@ -237,7 +237,7 @@ class _Draft:
 
     def _stop(self, job: Declaration, live: Job) -> None:
         sentence = f"stop {job.name} (job {live.job_id}) with a savepoint"
-        self._act(job, Step.STOP, sentence, of_job=live.job_id)
+        self._act(job, Step.STOP, sentence, of_job=live.job_id, format=job.savepoint_format)
 
     def _cancel(self, job: Declaration, live: Job) -> None:
         words = {
@@ -279,6 +279,7 @@ class _Draft:
             Step.SAVEPOINT,
             f"take a savepoint of {job.name}",
             of_job=live.job_id if live else None,
+            format=job.savepoint_format,
         )
         if live is not None:
             self._tell(job, live.job_id, live.state)

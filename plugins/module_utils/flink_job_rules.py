@@ -37,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "suspended", "absent"]},
     "upgrade_mode": {"type": "str", "choices": ["savepoint", "last_state", "stateless"]},
     "savepoint": {"type": "str"},
+    "savepoint_format": {"type": "str", "choices": ["canonical", "native"]},
     "allow_non_restored_state": {"type": "bool"},
     "take_savepoint": {"type": "bool"},
     "restart": {"type": "bool"},
@@ -71,6 +72,7 @@ class Declaration:
     state: str = "present"
     upgrade_mode: str = "savepoint"
     savepoint: str | None = None
+    savepoint_format: str = "canonical"
     allow_non_restored_state: bool = False
     take_savepoint: bool = False
     restart: bool = False

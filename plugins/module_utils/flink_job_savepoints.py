@@ -16,7 +16,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import trigger_id
-from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import read_job
+from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
+    read_failures,
+    read_job,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
     NOT_FOUND,
     AnswerLost,
@@ -65,7 +68,12 @@ def wait_for(what: str, look: Callable[[], T | None], timeout_s: float) -> T:
 
 
 def stop_with_savepoint(
-    api: Api, job_id: str, directory: str, timeout_s: float, kept: Callable[[], str | None]
+    api: Api,
+    job_id: str,
+    directory: str,
+    form: str,
+    timeout_s: float,
+    kept: Callable[[], str | None],
 ) -> str:
     """Stop a job; the savepoint's address, once the job has ended.
 
@@ -77,7 +85,7 @@ def stop_with_savepoint(
     body = {
         "targetDirectory": directory,
         "drain": False,
-        "formatType": "CANONICAL",
+        "formatType": form.upper(),
         "triggerId": trigger,
     }
 
@@ -89,7 +97,7 @@ def stop_with_savepoint(
                 return kept() or ""
             _ask(api, f"/jobs/{job_id}/stop", body)
             return None
-        return _location(said, job_id, directory)
+        return _location(api, said, job_id, directory)
 
     location = wait_for(f"the savepoint of job {job_id}", look, timeout_s)
     if not location:
@@ -101,13 +109,13 @@ def stop_with_savepoint(
     return location
 
 
-def take_savepoint(api: Api, job_id: str, directory: str, timeout_s: float) -> str:
+def take_savepoint(api: Api, job_id: str, directory: str, form: str, timeout_s: float) -> str:
     """Make a savepoint of a job that goes on; its address. Raises as stop_with_savepoint does."""
     trigger = uuid.uuid4().hex
     body = {
         "target-directory": directory,
         "cancel-job": False,
-        "formatType": "CANONICAL",
+        "formatType": form.upper(),
         "triggerId": trigger,
     }
 
@@ -116,7 +124,7 @@ def take_savepoint(api: Api, job_id: str, directory: str, timeout_s: float) -> s
         if said is None:
             _ask(api, f"/jobs/{job_id}/savepoints", body)
             return None
-        return _location(said, job_id, directory)
+        return _location(api, said, job_id, directory)
 
     return wait_for(f"the savepoint of job {job_id}", look, timeout_s)
 
@@ -182,16 +190,20 @@ def _status(api: Api, path: str) -> dict[str, Any] | None:
     return said
 
 
-def _location(said: dict[str, Any], job_id: str, directory: str) -> str | None:
+def _location(api: Api, said: dict[str, Any], job_id: str, directory: str) -> str | None:
     if said["status"]["id"] != "COMPLETED":
         return None
     operation = said["operation"]
     if "failure-cause" in operation:
+        # Where a task failed at it, Flink only says that saving was given up.
+        failed = read_failures(api, job_id).cause
         raise CannotSave(
             f"Flink cannot save job {job_id} to {directory}: "
-            f"{root_cause(operation['failure-cause']['stack-trace'])}. The job goes on. See that "
-            "all of its tasks run and that Flink's user may write there on every host; a job that "
-            "cannot be saved is replaced by its last checkpoint with upgrade_mode: last_state."
+            f"{root_cause(operation['failure-cause']['stack-trace'])}. "
+            f"{f'The last failure of the job: {failed}. ' if failed else ''}The job goes on. See "
+            "that all of its tasks run and that Flink's user may write there on every host. Some "
+            "state can only be saved with savepoint_format: native; a job that cannot be saved is "
+            "replaced by way of its last checkpoint with upgrade_mode: last_state."
         )
     return str(operation["location"])
 

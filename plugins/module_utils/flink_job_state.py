@@ -113,7 +113,9 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
             Snapshot(path, job.job_id, job.ended_ms / 1000, path == saved.savepoint)
             for path in known
         ]
-        if saved.completed and not known:
+        # What it ran is forgotten together with its state, where that is dropped on purpose.
+        dropped = here and files.record(name, job.job_id) is None
+        if saved.completed and not known and not dropped:
             lost.append(job)
     wanted = [*(job.job_id for job in there.live), *(each.job_id for each in snapshots)]
     records = {job_id: files.record(name, job_id) if here else None for job_id in wanted}

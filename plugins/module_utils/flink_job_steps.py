@@ -143,7 +143,7 @@ class Steps:
             outcome = self.outcomes.setdefault(name, Outcome())
             step = options["step"]
             if step is Step.STOP:
-                self._stop(name, options["of_job"], outcome)
+                self._stop(name, options["of_job"], options["format"], outcome)
             elif step is Step.CANCEL:
                 self._cancel(name, options["of_job"])
             elif step in (Step.START, Step.START_SQL):
@@ -151,7 +151,9 @@ class Steps:
             elif step is Step.SAVEPOINT:
                 job_id = str(options["of_job"] or outcome.job_id)
                 directory = self.files.directory_of(name, job_id)
-                outcome.savepoint = take_savepoint(self.api, job_id, directory, self.save_timeout_s)
+                outcome.savepoint = take_savepoint(
+                    self.api, job_id, directory, options["format"], self.save_timeout_s
+                )
             elif step is Step.DISPOSE:
                 dispose(self.api, options["snapshot"].path, self.save_timeout_s)
                 self._forget(name)
@@ -192,7 +194,7 @@ class Steps:
                     return Former(each.job_id, spec)
         return None
 
-    def _stop(self, name: str, job_id: str, outcome: Outcome) -> None:
+    def _stop(self, name: str, job_id: str, form: str, outcome: Outcome) -> None:
         self._remember(name, job_id)
         self._stopped[name] = time.monotonic()
 
@@ -202,7 +204,12 @@ class Steps:
             return own[-1] if own else None
 
         outcome.savepoint = self._saved[name] = stop_with_savepoint(
-            self.api, job_id, self.files.directory_of(name, job_id), self.save_timeout_s, kept
+            self.api,
+            job_id,
+            self.files.directory_of(name, job_id),
+            form,
+            self.save_timeout_s,
+            kept,
         )
 
     def _cancel(self, name: str, job_id: str) -> None:

@@ -23,6 +23,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
     root_cause,
 )
 
+LIKELY_GENERATIONS = 1_000_000
 ENDED = ("FINISHED", "CANCELED", "FAILED")
 OPERATOR = re.compile(r"operator ([0-9a-f]{32})")
 
@@ -37,6 +38,7 @@ class Job:
     state: str
     tasks: int = 0
     running: int = 0
+    """Tasks that run, or have done all that they had to: a source may have come to its end."""
     started_ms: int = 0
     ended_ms: int = -1
 
@@ -45,12 +47,17 @@ class Job:
         return mark_of(self.job_id)
 
     @property
+    def is_marked(self) -> bool:
+        """Whether its id is one that flink_job gives: random ones have no small last part."""
+        return 0 < self.mark.generation < LIKELY_GENERATIONS
+
+    @property
     def is_live(self) -> bool:
         return self.state not in ENDED
 
     @property
     def runs(self) -> bool:
-        """Whether all of its tasks run."""
+        """Whether all of its tasks do."""
         return self.state == "RUNNING" and self.running == self.tasks > 0
 
     def __str__(self) -> str:
@@ -98,7 +105,7 @@ def read_jobs(api: Api) -> list[Job]:
             each["name"],
             each["state"],
             each["tasks"]["total"],
-            each["tasks"]["running"],
+            each["tasks"]["running"] + each["tasks"]["finished"],
             each["start-time"],
             each["end-time"],
         )
@@ -115,6 +122,13 @@ def read_cluster(api: Api) -> Cluster:
     return Cluster(
         said["flink-version"], said["taskmanagers"], said["slots-total"], said["slots-available"]
     )
+
+
+def read_taskmanagers(api: Api) -> list[dict[str, Any]]:
+    return [
+        {"id": each["id"], "slots": each["slotsNumber"], "free_slots": each["freeSlots"]}
+        for each in api.get("/taskmanagers")["taskmanagers"]
+    ]
 
 
 def read_settings(api: Api) -> dict[str, str]:

@@ -87,6 +87,13 @@ options:
       - Address of a savepoint or checkpoint to start from instead of what was saved last. It
         counts where the job does not run, and with O(restart).
     type: str
+  savepoint_format:
+    description:
+      - How savepoints are written. V(canonical) when not set, which every state backend can read.
+      - V(native) is faster with large state, and the only one that some kinds of state can be saved
+        with.
+    type: str
+    choices: [canonical, native]
   allow_non_restored_state:
     description:
       - Whether state that has no place in the new job may be dropped. Otherwise such a job is not
@@ -149,6 +156,10 @@ options:
       savepoint:
         description: As O(savepoint).
         type: str
+      savepoint_format:
+        description: As O(savepoint_format).
+        type: str
+        choices: [canonical, native]
       allow_non_restored_state:
         description: As O(allow_non_restored_state).
         type: bool
@@ -465,6 +476,7 @@ def _declaration(entry: Mapping[str, Any]) -> Declaration:
         state=entry["state"] or "present",
         upgrade_mode=entry["upgrade_mode"] or "savepoint",
         savepoint=entry["savepoint"],
+        savepoint_format=entry["savepoint_format"] or "canonical",
         allow_non_restored_state=bool(entry["allow_non_restored_state"]),
         take_savepoint=bool(entry["take_savepoint"]),
         restart=bool(entry["restart"]),
