@@ -108,7 +108,7 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
         if here and job.mark.generation <= newest:
             continue  # superseded by what is there
         saved = read_checkpoints(api, job.job_id)
-        known = [path for path in (saved.latest, saved.savepoint) if path and _is_there(path)]
+        known = [path for path in (saved.latest, saved.savepoint) if path and _is_there(path, here)]
         snapshots += [
             Snapshot(path, job.job_id, job.ended_ms / 1000, path == saved.savepoint)
             for path in known
@@ -125,16 +125,14 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
         snapshots=tuple(sorted(snapshots, key=lambda snapshot: snapshot.age)),
         records={job_id: spec for job_id, spec in records.items() if spec is not None},
         parallelism=read_parallelism(api, there.live[0].job_id) if there.live else 0,
-        savepoint_is_missing=bool(
-            declared.savepoint and here and not _is_there(declared.savepoint)
-        ),
+        savepoint_is_missing=bool(declared.savepoint and not _is_there(declared.savepoint, here)),
     )
 
 
-def _is_there(address: str) -> bool:
-    """Whether that is a savepoint; of what is not on this host, Flink is believed."""
+def _is_there(address: str, here: bool) -> bool:
+    """Whether that is a savepoint; where it cannot be seen, Flink or the user is believed."""
     path = local_path(address)
-    return path is None or not path.parent.is_dir() or (path / METADATA).exists()
+    return path is None or not here or (path / METADATA).exists()
 
 
 def _first(settings: Mapping[str, str], keys: Sequence[str]) -> str | None:

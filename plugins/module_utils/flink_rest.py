@@ -28,6 +28,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 NOT_FOUND = 404
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class CannotReadCertificate(PlatformError):
@@ -105,9 +106,12 @@ class Api:
                 client_cert=self._options["client_cert"],
                 client_key=self._options["client_key"],
                 use_proxy=False,
+                follow_redirects="none",  # from http to https, which no change would survive
             ) as response:
                 return json.loads(response.read() or b"{}")
         except HTTPError as error:
+            if error.code in REDIRECTS:
+                raise CannotReachFlink(_unreached(method, url, "it redirects to TLS")) from error
             said = error.read().decode(errors="replace")
             raise FlinkRefused(f"{method} {url}", error.code, said) from error
         except URLError as error:  # before anything was sent

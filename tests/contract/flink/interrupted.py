@@ -22,6 +22,7 @@ from ansible_collections.bss.platform.plugins.modules import flink_job
 KILLED = 137
 
 moment, words = sys.argv[1:]
+sys.argv[1:] = []  # a module's main() looks there too
 request = flink_rest.Api._request
 hits: list[str] = []
 

@@ -261,7 +261,7 @@ def test_brings_back_what_ran_where_the_new_one_fails_in_a_loop(operator: Operat
     operator.done(operator.counting(name))
     operator.counts_above(name, 20)
     message = operator.failed(operator.counting(name, LOOPING))
-    assert "it failed 3 times" in message and "ArithmeticException: / by zero" in message
+    assert re.search(r"it failed \d+ times within .*ArithmeticException: / by zero", message)
     assert "runs again" in message
     operator.goes_on(name)
 
@@ -269,7 +269,7 @@ def test_brings_back_what_ran_where_the_new_one_fails_in_a_loop(operator: Operat
 def test_a_first_job_that_fails_in_a_loop_is_cancelled(operator: Operator) -> None:
     name = operator.cluster.name()
     message = operator.failed(operator.counting(name, LOOPING))
-    assert "it failed 3 times" in message and "/ by zero" in message
+    assert re.search(r"it failed \d+ times within .*ArithmeticException: / by zero", message)
     assert operator.cluster.live(name) == []
     operator.declared(operator.counting(name))
 
