@@ -82,7 +82,7 @@ class JobPlan(Plan):
 
     jobs: tuple[dict[str, Any], ...] = ()
     watched: tuple[tuple[str, Job], ...] = ()
-    """Declared names and jobs that are as declared, but not all of their tasks run."""
+    """Declared names and jobs that are as declared, of which it is not known yet that they run."""
 
 
 def is_settled(job: Declaration, present: Present) -> bool:
@@ -166,7 +166,7 @@ class _Draft:
     def _leave(self, job: Declaration, present: Present) -> None:
         live = present.job
         self._tell(job, live.job_id if live else None, live.state if live else None)
-        if live is not None and not live.runs:
+        if live is not None and not live.is_steady:
             self.watched.append((job.name, live))
 
     def _end(self, job: Declaration, present: Present) -> None:

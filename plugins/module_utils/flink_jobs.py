@@ -24,6 +24,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
 )
 
 LIKELY_GENERATIONS = 1_000_000
+STEADY_MS = 10_000
 ENDED = ("FINISHED", "CANCELED", "FAILED")
 OPERATOR = re.compile(r"operator ([0-9a-f]{32})")
 
@@ -41,6 +42,8 @@ class Job:
     """Tasks that run, or have done all that they had to: a source may have come to its end."""
     started_ms: int = 0
     ended_ms: int = -1
+    quiet_ms: int = STEADY_MS
+    """How long nothing has happened to it or its tasks."""
 
     @property
     def mark(self) -> Mark:
@@ -59,6 +62,11 @@ class Job:
     def runs(self) -> bool:
         """Whether all of its tasks do."""
         return self.state == "RUNNING" and self.running == self.tasks > 0
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it runs and goes on so: one that fails in a loop runs from time to time."""
+        return self.runs and self.quiet_ms >= STEADY_MS
 
     def __str__(self) -> str:
         tasks = f", {self.running} of {self.tasks} tasks run" if self.is_live else ""
@@ -108,6 +116,7 @@ def read_jobs(api: Api) -> list[Job]:
             each["tasks"]["running"] + each["tasks"]["finished"],
             each["start-time"],
             each["end-time"],
+            each["start-time"] + each["duration"] - each["last-modification"],
         )
         for each in api.get("/jobs/overview")["jobs"]
     ]

@@ -28,6 +28,7 @@ CONNECTION_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 NOT_FOUND = 404
+UNAVAILABLE = 503
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -113,6 +114,8 @@ class Api:
             if error.code in REDIRECTS:
                 raise CannotReachFlink(_unreached(method, url, "it redirects to TLS")) from error
             said = error.read().decode(errors="replace")
+            if error.code == UNAVAILABLE:  # nothing is done before there is a leader
+                raise CannotReachFlink(_unreached(method, url, root_cause(said))) from error
             raise FlinkRefused(f"{method} {url}", error.code, said) from error
         except URLError as error:  # before anything was sent
             raise CannotReachFlink(_unreached(method, url, error.reason)) from error

@@ -339,6 +339,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_state impor
     read_files,
 )
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_steps import Steps
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import read_settings
 from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
     CONNECTION_OPTIONS,
@@ -404,14 +405,10 @@ def run(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     decided = plan(current, declared, options["keep_savepoints"], gateway is not None)
     jobs = {each["name"]: dict(each) for each in decided.jobs}
     if decided.changed or decided.refusals or decided.watched:
-        steps = Steps(
-            api,
-            files or read_files(read_settings(api), options["savepoint_dir"]),
-            gateway,
-            options["savepoint_timeout"],
-            options["accept_timeout"],
-        )
-        decided = refused_too(decided, steps.objections(decided, check_mode))
+        files = files or read_files(read_settings(api), options["savepoint_dir"])
+        submission = Submission(api, files, gateway)
+        steps = Steps(submission, options["savepoint_timeout"], options["accept_timeout"])
+        decided = refused_too(decided, submission.objections(decided, check_mode))
         decided.raise_if_refused()
         if not check_mode:
             steps.apply(decided)

@@ -59,6 +59,7 @@ execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATIO
 restart-strategy.type: fixed-delay
 restart-strategy.fixed-delay.attempts: 2147483647
 restart-strategy.fixed-delay.delay: 200ms
+web.refresh-interval: 1000
 web.upload.dir: $PWD/upload
 heartbeat.rpc-failure-threshold: 2
 heartbeat.interval: 500

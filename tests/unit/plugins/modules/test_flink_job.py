@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.bss.platform.plugins.module_utils import (
+    flink_job_acceptance,
     flink_job_savepoints,
     flink_job_steps,
     flink_rest,
@@ -238,10 +239,10 @@ def test_the_diff_is_of_the_declared_part() -> None:
 
 
 def test_what_does_not_run_is_watched_and_no_change() -> None:
-    restarting = live(running=1)
-    decided = planned(job(), present(restarting))
-    assert decided.watched == ((NAME, restarting),)
-    assert not decided.changed
+    for unsteady in (live(running=1), replace(live(), quiet_ms=200)):
+        decided = planned(job(), present(unsteady))
+        assert decided.watched == ((NAME, unsteady),)
+        assert not decided.changed
     assert planned(job(), present(live())).watched == ()
 
 
@@ -369,7 +370,8 @@ def flink(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     scripted = ScriptedFlink(capsys)
     monkeypatch.setattr(flink_rest, "open_url", scripted.open_url)
     clock = Clock()
-    for module in (flink_job_steps, flink_job_savepoints, flink_sql_gateway):
+    timed = (flink_job_acceptance, flink_job_savepoints, flink_job_steps, flink_sql_gateway)
+    for module in timed:
         monkeypatch.setattr(module, "time", clock)
     return scripted
 
@@ -384,6 +386,8 @@ def overview(*jobs: Job) -> dict[str, Any]:
                 "tasks": {"total": each.tasks, "running": each.running, "finished": 0},
                 "start-time": 1,
                 "end-time": -1,
+                "duration": 100_000,
+                "last-modification": 100_001 - each.quiet_ms,
             }
             for each in jobs
         ]
@@ -428,6 +432,7 @@ def test_stops_with_a_savepoint(flink: ScriptedFlink, tmp_path: Path) -> None:
             ("GET /jobs/overview", overview(live())),
             (f"POST /jobs/{of_job}/stop", ConnectionResetError("cut")),  # but it was heard
             (status, URLError("refused")),
+            (status, (503, '{"errors": ["ongoing leader election"]}')),
             (status, {"status": {"id": "IN_PROGRESS"}}),
             (status, {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/s/1"}}),
             ("GET /jobs/overview", overview(live())),
