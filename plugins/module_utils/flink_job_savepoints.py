@@ -30,6 +30,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
+CONFLICT = 409
 POLL_S = 0.2
 T = TypeVar("T")
 
@@ -49,7 +50,8 @@ class CannotDispose(PlatformError):
 def wait_for(what: str, look: Callable[[], T | None], timeout_s: float) -> T:
     """Look until there is something, and return it; Flink has no call that waits.
 
-    A JobManager that is restarted meanwhile is waited for. Raises WaitedTooLong.
+    A JobManager that is restarted meanwhile is waited for; whether a request was heard whose answer
+    is lost, the next look tells. Raises WaitedTooLong.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -95,7 +97,7 @@ def stop_with_savepoint(
             job = read_job(api, job_id)
             if job is None or not job.is_live:
                 return kept() or ""
-            _ask(api, f"/jobs/{job_id}/stop", body)
+            api.send("POST", f"/jobs/{job_id}/stop", body)
             return None
         return _location(api, said, job_id, directory)
 
@@ -122,7 +124,7 @@ def take_savepoint(api: Api, job_id: str, directory: str, form: str, timeout_s: 
     def look() -> str | None:
         said = _status(api, f"/jobs/{job_id}/savepoints/{trigger}")
         if said is None:
-            _ask(api, f"/jobs/{job_id}/savepoints", body)
+            api.send("POST", f"/jobs/{job_id}/savepoints", body)
             return None
         return _location(api, said, job_id, directory)
 
@@ -132,11 +134,10 @@ def take_savepoint(api: Api, job_id: str, directory: str, form: str, timeout_s: 
 def cancel(api: Api, job_id: str, timeout_s: float) -> None:
     """Cancel a job; returns when it has ended. Raises WaitedTooLong."""
     try:
-        api.send("PATCH", f"/jobs/{job_id}?mode=cancel")
-    except AnswerLost:
-        pass
+        with suppress(AnswerLost):
+            api.send("PATCH", f"/jobs/{job_id}?mode=cancel")
     except FlinkRefused as refusal:
-        if refusal.status not in (NOT_FOUND, 409):  # gone, or ended already
+        if refusal.status not in (NOT_FOUND, CONFLICT):  # gone, or ended already
             raise
     wait_until_ended(api, job_id, timeout_s)
 
@@ -206,9 +207,3 @@ def _location(api: Api, said: dict[str, Any], job_id: str, directory: str) -> st
             "replaced by way of its last checkpoint with upgrade_mode: last_state."
         )
     return str(operation["location"])
-
-
-def _ask(api: Api, path: str, body: dict[str, Any]) -> None:
-    """Where the answer is lost, looking tells whether it was heard."""
-    with suppress(AnswerLost):
-        api.send("POST", path, body)

@@ -19,7 +19,8 @@ description:
     not for jars, which would have to be uploaded.
   - The cluster is the only record of what runs. A job's id holds a digest of its name, a digest of
     what it runs, and how often it was started. So a list that is as declared costs one request,
-    however long it is, and Flink itself refuses to start the same job twice.
+    however long it is (a few more for a job that changed within the last ten seconds), and Flink
+    itself refuses to start the same job twice.
   - A new job is accepted when all of its tasks run and a checkpoint is completed. One that is not
     is cancelled, what ran before is started again from its savepoint, and the task fails with
     Flink's root cause.
@@ -207,6 +208,9 @@ notes:
     mounted, such as the JobManager's.
   - When it is interrupted, the same task goes on from there. A stop that is under way is joined,
     and no job is started twice.
+  - The jobs of a list are done one after the other. Where one fails, those before it stay done.
+  - Set C(web.refresh-interval) of the JobManager to a second or less. Until then, Flink tells of
+    checkpoints as they were, and a job is accepted that much later.
 seealso:
   - module: bss.platform.flink_info
   - name: Savepoints
