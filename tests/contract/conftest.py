@@ -97,17 +97,18 @@ def choose_citus(environ: Mapping[str, str]) -> CitusSource:
     return CitusSource("standin", tuple(sorted((CHECKOUT / "tests/standin/extension").iterdir())))
 
 
-class KafkaOnOneWorker(LoadScopeScheduling):
-    """Tests are spread one by one, but for those of Kafka: they share one cluster."""
+class SharedOnOneWorker(LoadScopeScheduling):
+    """Tests are spread one by one, but for those of Kafka and of Flink: they share a cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "kafka" if "contract/kafka/" in nodeid else nodeid
+        shared = (name for name in ("kafka", "flink") if f"contract/{name}/" in nodeid)
+        return next(shared, nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """In place of --dist loadgroup: pytest-xdist 3.8 does not see its marks under pytest 9.2."""
-    return KafkaOnOneWorker(config, log)
+    return SharedOnOneWorker(config, log)
 
 
 def pytest_report_header() -> str:

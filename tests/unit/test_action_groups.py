@@ -15,7 +15,11 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("group", "fragment", "one"),
-    [("citus", "postgresql", "citus_node"), ("kafka", "kafka", "kafka_topic")],
+    [
+        ("citus", "postgresql", "citus_node"),
+        ("kafka", "kafka", "kafka_topic"),
+        ("flink", "flink", "flink_job"),
+    ],
 )
 def test_every_module_that_logs_in_is_in_the_group(group: str, fragment: str, one: str) -> None:
     runtime = yaml.safe_load((CHECKOUT / "meta/runtime.yml").read_text(encoding="utf-8"))

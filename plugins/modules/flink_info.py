@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: flink_info
+short_description: Read what a Flink cluster runs and how it is
+version_added: 0.3.0
+description:
+  - Returns the version, the TaskManagers with their slots, and the jobs with their checkpoints and
+    failures. Changes nothing.
+  - Costs two requests, and five for each live job.
+options:
+  jobs:
+    description: Names of the jobs to read, as they were declared; all of the cluster when not set.
+    type: list
+    elements: str
+extends_documentation_fragment:
+  - bss.platform.attributes.info
+  - bss.platform.flink
+seealso:
+  - module: bss.platform.flink_job
+author:
+  - The bss.platform contributors (@bss-platform)
+"""
+
+EXAMPLES = r"""
+- name: Wait until all jobs run
+  bss.platform.flink_info:
+    url: https://us-f1:8081
+    ca_cert: /etc/bss/tls/ca.crt
+    client_cert: /etc/bss/tls/host.pem
+  register: flink
+  until: flink.jobs | rejectattr('running') | selectattr('live') | length == 0
+  retries: 60
+  delay: 1
+"""
+
+RETURN = r"""
+version:
+  description: Version of Flink.
+  returned: success
+  type: str
+  sample: 2.2.1
+slots:
+  description: Slots of the cluster.
+  returned: success
+  type: dict
+  contains:
+    total:
+      description: All slots.
+      type: int
+      sample: 8
+    free:
+      description: Slots that no job takes.
+      type: int
+      sample: 2
+taskmanagers:
+  description: The TaskManagers that are registered.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id that Flink gives it.
+      type: str
+      sample: us-f2:46123-3a1c5f
+    slots:
+      description: Its slots.
+      type: int
+      sample: 4
+    free_slots:
+      description: Those of them that no job takes.
+      type: int
+      sample: 1
+jobs:
+  description: Live jobs, and those that ended within the last hour; the newest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name that Flink shows.
+      type: str
+      sample: clicks
+    job_id:
+      description: Id of the job.
+      type: str
+      sample: 5f3c0e1a9b770b6d2f4e81c300000002
+    state:
+      description: State as Flink has it.
+      type: str
+      sample: RUNNING
+    live:
+      description: Whether it has not ended.
+      type: bool
+      sample: true
+    running:
+      description: Whether all of its tasks run.
+      type: bool
+      sample: true
+    parallelism:
+      description: Slots that it takes; 0 where it has ended.
+      type: int
+      sample: 2
+    spec:
+      description:
+        - Digest of what it runs, equal for two that run the same; null where
+          M(bss.platform.flink_job) did not start it.
+      type: str
+      sample: 0b6d2f4e81c3
+    generation:
+      description: How often a job of that name was started; null as O(ignore:spec).
+      type: int
+      sample: 2
+    checkpoint:
+      description: Address of its last checkpoint that is kept; null where there is none.
+      type: str
+      sample: file:/flink/checkpoints/5f3c0e1a9b770b6d2f4e81c300000002/chk-118
+    checkpoint_ms:
+      description: When that was completed, in milliseconds since 1970.
+      type: int
+      sample: 1795415981984
+    checkpoints_completed:
+      description: Checkpoints that were completed since the job, or the JobManager, was started.
+      type: int
+      sample: 118
+    checkpoints_failed:
+      description: Checkpoints that failed since then.
+      type: int
+      sample: 0
+    failures:
+      description: How often it failed, as far as Flink remembers.
+      type: int
+      sample: 0
+    root_cause:
+      description: Why it failed the last time; empty where it did not.
+      type: str
+      sample: ""
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import owner_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
+    Job,
+    read_checkpoints,
+    read_cluster,
+    read_failures,
+    read_jobs,
+    read_parallelism,
+    read_taskmanagers,
+)
+from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
+    CONNECTION_OPTIONS,
+    Api,
+)
+from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
+
+ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "jobs": {"type": "list", "elements": "str"},
+    **CONNECTION_OPTIONS,
+}
+
+
+def run(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read it all. Raises PlatformError."""
+    api = Api(options)
+    cluster = read_cluster(api)
+    jobs = read_jobs(api)
+    if options["jobs"] is not None:
+        owners = {owner_of(name) for name in options["jobs"]}
+        jobs = [job for job in jobs if job.mark.owner in owners or job.name in options["jobs"]]
+    return {
+        "changed": False,
+        "version": cluster.version,
+        "slots": {"total": cluster.slots, "free": cluster.free_slots},
+        "taskmanagers": read_taskmanagers(api),
+        "jobs": [
+            _shown(api, job) for job in sorted(jobs, key=lambda job: job.started_ms, reverse=True)
+        ],
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    try:
+        result = run(module.params)
+    except PlatformError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def _shown(api: Api, job: Job) -> dict[str, Any]:
+    checkpoints = read_checkpoints(api, job.job_id)
+    failures = read_failures(api, job.job_id)
+    return {
+        "name": job.name,
+        "job_id": job.job_id,
+        "state": job.state,
+        "live": job.is_live,
+        "running": job.runs,
+        "parallelism": read_parallelism(api, job.job_id) if job.is_live else 0,
+        "spec": job.mark.spec if job.is_marked else None,
+        "generation": job.mark.generation if job.is_marked else None,
+        "checkpoint": checkpoints.latest,
+        "checkpoint_ms": checkpoints.latest_ms if checkpoints.latest else None,
+        "checkpoints_completed": checkpoints.completed,
+        "checkpoints_failed": checkpoints.failed,
+        "failures": failures.count,
+        "root_cause": failures.cause,
+    }
+
+
+if __name__ == "__main__":
+    main()
