@@ -95,14 +95,17 @@ class FakeConsumer:
 TOPICS = (ANALYTICS_TOPIC, ALERT_TOPIC, LATE_TOPIC)
 
 
+def expect(count: int) -> Expected:
+    """Of so many events, with all of a topic in one partition."""
+    numbers: dict[str, list[int]] = {}
+    for event in STREAM.events(range(count)):
+        numbers.setdefault(event.topic, []).append(event.number)
+    return Expected(STREAM, [Acknowledged(topic, 0, 0, found) for topic, found in numbers.items()])
+
+
 @pytest.fixture(scope="module")
 def expected() -> Expected:
-    orders: dict[str, list[int]] = {}
-    for event in STREAM.events(range(COUNT)):
-        orders.setdefault(event.topic, []).append(event.number)
-    return Expected(
-        STREAM, [Acknowledged(topic, 0, 0, numbers) for topic, numbers in orders.items()]
-    )
+    return expect(COUNT)
 
 
 @pytest.fixture
@@ -227,6 +230,11 @@ def test_what_the_broker_refuses_is_told(expected: Expected) -> None:
     outputs = program.Outputs(FakeConsumer([refusal]), [(ALERT_TOPIC, 0)])
     with pytest.raises(program.CannotCheck, match="TOPIC_AUTHORIZATION_FAILED: said the broker"):
         program.check(expected, outputs, patience_s=60)
+
+
+def test_nothing_to_check_is_not_taken_for_right() -> None:
+    with pytest.raises(program.CannotCheck, match="no window of 100 events is due"):
+        checked(expect(100), [])
 
 
 def report(directory: Path, **changes: Any) -> Path:

@@ -156,8 +156,16 @@ def check(
     patience_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Read until all that is due has come and there is no more, or nothing due comes any longer."""
+    """Read until all that is due has come and there is no more, or nothing due comes any longer.
+
+    Raises CannotCheck.
+    """
     windows = Comparison(expected.windows, expected.due_windows())
+    if not windows.missing:
+        raise CannotCheck(
+            f"no window of {expected.events:,} events is due: they span too little time. Send more "
+            f"of them, or fewer in a second of event time (bss_workload_event_time_rate)."
+        )
     alerts = Comparison(expected.alerts, expected.alerts)
     late: Counter[str] = Counter()
     left, since = len(windows.missing) + len(alerts.missing), clock()
