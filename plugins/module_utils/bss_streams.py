@@ -95,8 +95,7 @@ class Totals(NamedTuple):
 class Alert(NamedTuple):
     """What an alert tells, as far as it is determined.
 
-    That of two_countries names any of the orders before the one from abroad: which of them is the
-    newest depends on the order of arrival.
+    That of two_countries is compared by its last event: the job names no other.
     """
 
     pattern: str

@@ -7,7 +7,7 @@
 -- watermark could tell; each takes events as they come and compares their times, whichever came first.
 -- docs/streams.md has every field, and what each pattern keeps, for how long.
 
--- How long two_countries remembers the newest order of a customer who orders nothing more.
+-- How long two_countries remembers a customer who orders nothing more.
 SET 'table.exec.state.ttl' = '10 min';
 
 -- How Flink reaches Kafka. Addresses and password are read by Kafka's client, from a file for Flink's user alone.
@@ -107,36 +107,76 @@ JOIN high_value_orders
   ON high_value_orders.customer_id = change.customer_id
   AND high_value_orders.happened_at BETWEEN change.happened_at AND change.happened_at + INTERVAL '1' MINUTE;
 
--- Orders from another country than the newest of the customer's orders before, within a minute of it. The newest by
--- event time: an order that came late hides none. (Flink's planner gives two
--- aggregations, one over the other, the same name; the expression || '' between them keeps them apart.)
-CREATE VIEW country_changes AS
-SELECT customer_id, event_time, event, came_at, before
+-- Of each customer the newest order, and the newest one from the first and from the last of the countries by letter.
+-- This is all that is kept of every customer, so it is numbers: a country of two letters has one below 16384 (2^14),
+-- a time one below 4398046511104 (2^42).
+CREATE VIEW customers_countries AS
+SELECT
+  customer_id, event_id, event_time, country, came_at,
+  newest / 16384 AS newest_time,
+  MOD(newest, 16384) AS newest_country,
+  16383 - first_country / 4398046511104 AS first_country,
+  MOD(first_country, 4398046511104) AS first_country_time,
+  last_country / 4398046511104 AS last_country,
+  MOD(last_country, 4398046511104) AS last_country_time
 FROM (
-  SELECT *, LAG(newest) OVER (PARTITION BY customer_id ORDER BY came_at) AS before
+  SELECT
+    *,
+    MAX(event_time * 16384 + country) OVER of_customer AS newest,
+    MAX((16383 - country) * 4398046511104 + event_time) OVER of_customer AS first_country,
+    MAX(country * 4398046511104 + event_time) OVER of_customer AS last_country
   FROM (
     SELECT
-      customer_id, event_time, country, event, came_at,
-      MAX(event) OVER (PARTITION BY customer_id ORDER BY came_at) || '' AS newest
-    FROM order_events
+      customer_id, event_id, event_time, came_at,
+      CAST(ASCII(country) * 128 + ASCII(SUBSTR(country, 2)) AS BIGINT) AS country
+    FROM orders
   )
-)
-WHERE country <> SPLIT_INDEX(before, '|', 2)
-  AND ABS(event_time - CAST(SPLIT_INDEX(before, '|', 0) AS BIGINT)) <= 60000;
+  WINDOW of_customer AS (PARTITION BY customer_id ORDER BY came_at)
+);
 
--- But not the orders after one that was such itself: a customer who is back home has changed countries as well.
-CREATE VIEW orders_from_two_countries AS
-SELECT customer_id, before, event
+-- Of customers with orders from several countries, each order with the newest before it. Where it is the first from
+-- abroad, that is the newest from the other country.
+CREATE VIEW orders_of_travellers AS
+SELECT
+  customer_id, event_id, event_time, country, came_at,
+  COALESCE(
+    LAG(newest_time) OVER of_customer,
+    IF(country = last_country, first_country_time, last_country_time)
+  ) AS before_time,
+  COALESCE(
+    LAG(newest_country) OVER of_customer,
+    IF(country = last_country, first_country, last_country)
+  ) AS before_country
+FROM customers_countries
+WHERE first_country <> last_country
+WINDOW of_customer AS (PARTITION BY customer_id ORDER BY came_at);
+
+-- Orders from another country than the newest before, within a minute of it. The newest by event time: one that came
+-- late hides none. With the newest of such orders so far.
+CREATE VIEW country_changes AS
+SELECT
+  customer_id, event_id, event_time, came_at, before_time, before_country,
+  newest / 16384 AS newest_time,
+  MOD(newest, 16384) AS newest_country
 FROM (
-  SELECT *, LAG(newest) OVER (PARTITION BY customer_id ORDER BY came_at) AS change_before
-  FROM (
-    SELECT
-      customer_id, before, event, came_at,
-      MAX(event) OVER (PARTITION BY customer_id ORDER BY came_at) || '' AS newest
-    FROM country_changes
-  )
+  SELECT *, MAX(event_time * 16384 + country) OVER of_customer AS newest
+  FROM orders_of_travellers
+  WHERE country <> before_country AND ABS(event_time - before_time) <= 60000
+  WINDOW of_customer AS (PARTITION BY customer_id ORDER BY came_at)
+);
+
+-- But not where the newest before was such an order itself: a customer who is back home has changed countries as well.
+CREATE VIEW orders_from_two_countries AS
+SELECT customer_id, event_id, event_time
+FROM (
+  SELECT
+    *,
+    LAG(newest_time) OVER of_customer AS change_time,
+    LAG(newest_country) OVER of_customer AS change_country
+  FROM country_changes
+  WINDOW of_customer AS (PARTITION BY customer_id ORDER BY came_at)
 )
-WHERE change_before IS DISTINCT FROM before;
+WHERE (change_time = before_time AND change_country = before_country) IS NOT TRUE;
 
 INSERT INTO alerts
 SELECT
@@ -160,9 +200,9 @@ SELECT
 FROM orders_after_address_change
 UNION ALL
 SELECT
-  'two_countries:' || SPLIT_INDEX(event, '|', 1),
+  'two_countries:' || event_id,
   'two_countries',
   customer_id,
-  ARRAY[SPLIT_INDEX(before, '|', 1), SPLIT_INDEX(event, '|', 1)],
-  ARRAY[CAST(SPLIT_INDEX(before, '|', 0) AS BIGINT), CAST(SPLIT_INDEX(event, '|', 0) AS BIGINT)]
+  ARRAY[event_id],
+  ARRAY[event_time]
 FROM orders_from_two_countries;
