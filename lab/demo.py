@@ -17,16 +17,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 PROJECT = Path(__file__).resolve().parent.parent
 
 PARTS = (
     ("lab_up", "the lab's hosts"),
-    ("site", "etcd, PostgreSQL with Citus under Patroni, the workload's schema"),
+    ("site", "Citus under Patroni, Kafka, Flink, and what the workload needs of them"),
     ("load", "the workload's data"),
+    ("generate_events", "20 minutes of the workload's events, in half a minute"),
+    ("check_streams", "what Flink's jobs made of them, against an independent computation"),
     ("verify", "every check"),
 )
+EVENTS = {
+    "bss_workload_event_count": 60_000,
+    "bss_workload_event_rate": 2_000,
+    "bss_workload_event_time_rate": 50,
+}
 
 
 def main() -> int:
@@ -36,10 +44,10 @@ def main() -> int:
     times: dict[str, float] = {}
     for number, (playbook, what) in enumerate(PARTS, start=1):
         print(f"\n=== {number}/{len(PARTS)} {playbook}: {what}", flush=True)
+        command = [BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"]
+        command += ["-e", json.dumps(settings_of(playbook))]
         began = time.monotonic()
-        run = subprocess.run(
-            [BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"], cwd=PROJECT
-        )
+        run = subprocess.run(command, cwd=PROJECT)
         times[playbook] = round(time.monotonic() - began, 1)
         if run.returncode:
             print(
@@ -52,6 +60,18 @@ def main() -> int:
     (PROJECT / "reports" / "demo.json").write_text(json.dumps(times, indent=2) + "\n")
     print("\n" + "\n".join(summary(read_hosts(inventory), inventory, times)))
     return 0
+
+
+def settings_of(playbook: str) -> dict[str, Any]:
+    """Variables of a playbook: events go on where those stop that a former demo sent."""
+    reports = (PROJECT / "reports" / "events").glob("*/report.json")
+    runs = [json.loads(report.read_text()) for report in reports]
+    match playbook:
+        case "generate_events":
+            return {**EVENTS, "bss_workload_event_first": max([0, *(run["stop"] for run in runs)])}
+        case "check_streams":
+            return {"bss_workload_checked_firsts": sorted(run["first"] for run in runs)}
+    return {}
 
 
 def read_hosts(inventory: Path) -> dict[str, dict]:
@@ -75,7 +95,7 @@ def read_hosts(inventory: Path) -> dict[str, dict]:
 
 def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) -> list[str]:
     """The table at the end, as lines."""
-    lines = ["What runs where", f"  {'host':<10}{'address':<15}{'on this machine':<24}services"]
+    lines = ["What runs where", f"  {'host':<10}{'address':<15}{'on this machine':<32}services"]
     for host, variables in sorted(hosts.items()):
         services = []
         if "citus_coordinator" in variables["groups"]:
@@ -86,11 +106,17 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             services.append("etcd")
         if "kafka" in variables["groups"]:
             services.append(f"Kafka broker and controller {variables['kafka_node_id']}")
+        if "flink_jobmanager" in variables["groups"]:
+            services += ["Flink JobManager", "SQL Gateway"]
+        if "zookeeper" in variables["groups"]:
+            services.append("ZooKeeper")
+        if "flink_taskmanager" in variables["groups"]:
+            services.append("Flink TaskManager")
         published = ", ".join(
             f"localhost:{ports.split(':')[0]}" for ports in variables.get("lab_published_ports", ())
         )
         lines.append(
-            f"  {host:<10}{variables.get('ansible_host', ''):<15}{published:<24}"
+            f"  {host:<10}{variables.get('ansible_host', ''):<15}{published:<32}"
             + ", ".join(services)
         )
     secrets = inventory.parent / ".secrets"
@@ -100,7 +126,7 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             for _, variables in sorted(hosts.items())
             if group in variables["groups"]
         ]
-        for group in ("citus_coordinator", "kafka")
+        for group in ("citus_coordinator", "kafka", "flink_jobmanager")
     }
     lines += [
         "",
@@ -110,13 +136,15 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
         f'sslmode=verify-full sslrootcert={secrets}/ca/ca.crt"',
         f"  Kafka: {','.join(f'localhost:{port}' for port in ports_of['kafka'])} by SASL_SSL and",
         f"    SCRAM-SHA-512, as bss-reader with {secrets}/kafka_bss-reader_password",
+        f"  Flink: https://localhost:{ports_of['flink_jobmanager'][0]}, with the certificate and key",
+        f"    {secrets}/flink_ca/admin.*",
         "  docker exec -it us-c1 patronictl list        who leads which group",
         "",
         "How long each part took",
     ]
-    lines += [f"  {part:<10}{seconds:>7.1f} s" for part, seconds in times.items()]
+    lines += [f"  {part:<16}{seconds:>7.1f} s" for part, seconds in times.items()]
     lines += [
-        f"  {'together':<10}{sum(times.values()):>7.1f} s",
+        f"  {'together':<16}{sum(times.values()):>7.1f} s",
         "",
         f"Again, and nothing changes:  {BIN.parent.name}/bin/ansible-playbook "
         f"playbooks/site.yml -i {inventory}",
