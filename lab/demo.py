@@ -136,7 +136,7 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
         f'sslmode=verify-full sslrootcert={secrets}/ca/ca.crt"',
         f"  Kafka: {','.join(f'localhost:{port}' for port in ports_of['kafka'])} by SASL_SSL and",
         f"    SCRAM-SHA-512, as bss-reader with {secrets}/kafka_bss-reader_password",
-        f"  Flink: https://localhost:{ports_of['flink_jobmanager'][0]}, with the certificate and key",
+        f"  Flink: https://localhost:{ports_of['flink_jobmanager'][0]}, with certificate and key",
         f"    {secrets}/flink_ca/admin.*",
         "  docker exec -it us-c1 patronictl list        who leads which group",
         "",
