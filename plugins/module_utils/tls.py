@@ -116,6 +116,43 @@ def server_certificate_days_left(host: str, port: int, context: ssl.SSLContext) 
         return days_left(secured.getpeercert())
 
 
+def turns_away(host: str, port: int, context: ssl.SSLContext) -> bool:
+    """Whether a server, whatever it speaks over TLS, ends the connection on a client like that.
+
+    One that takes it waits for what it has to say. Raises OSError as refuses_anonymous() does.
+    """
+    with socket.create_connection((host, port), TIMEOUT_S) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=host) as secured:
+                return not secured.recv(1)
+        except ssl.SSLCertVerificationError:
+            raise
+        except TimeoutError:
+            return False
+        except (ssl.SSLError, ConnectionResetError, BrokenPipeError):
+            return True
+
+
+def strangers_taken(host: str, port: int, options: Mapping[str, Any]) -> list[str]:
+    """The clients that a server takes although its authority signed no certificate of theirs.
+
+    ``options``: those of client_context(), and foreign_cert, a certificate of another authority
+    with its key, or None. Raises OSError where it does not take the client of the options: one
+    that speaks no TLS would seem to turn all away.
+    """
+    server_certificate_days_left(host, port, client_context(options))
+    strangers = {"without certificate": anonymous_context(options["ca_cert"])}
+    if options["foreign_cert"]:
+        foreign = anonymous_context(options["ca_cert"])
+        foreign.load_cert_chain(options["foreign_cert"])
+        strangers["with a certificate of another authority"] = foreign
+    return [
+        f"{host}:{port} takes a client {who}"
+        for who, context in strangers.items()
+        if not turns_away(host, port, context)
+    ]
+
+
 def certificate_stays_valid(url: str, options: Mapping[str, Any]) -> str:
     """A probe: what the service presents now, and its authority, outlast certificate_days."""
     context = client_context(options)

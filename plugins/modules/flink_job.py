@@ -324,20 +324,18 @@ jobs:
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.bss.platform.plugins.module_utils.flink_jars import classes_of, sha256_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_declarations import (
+    JOBS_OPTION,
+    ONE_OF,
+    read_declarations,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import plan, refused_too
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules import (
     OPTIONS as JOB_OPTIONS,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules import (
-    OPTIONS_IN_LIST,
-    Declaration,
-)
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_state import (
     read_current,
     read_files,
@@ -352,16 +350,9 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
 from ansible_collections.bss.platform.plugins.module_utils.flink_sql_gateway import SqlGateway
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
-ONE_OF = ("jar", "sql", "sql_file")
-
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     **JOB_OPTIONS,
-    "jobs": {
-        "type": "list",
-        "elements": "dict",
-        "options": OPTIONS_IN_LIST,
-        "mutually_exclusive": [ONE_OF],
-    },
+    "jobs": JOBS_OPTION,
     "sql_gateway_url": {"type": "str"},
     "savepoint_dir": {"type": "str"},
     "keep_savepoints": {"type": "int", "default": 5},
@@ -371,37 +362,15 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-class CannotReadProgram(PlatformError):
-    """A jar or a file with SQL is not there, or not the user's to read."""
-
-
-def declared_jobs(options: Mapping[str, Any]) -> list[Declaration]:
-    """The jobs of the task, of its single form or its list form. Raises CannotReadProgram."""
-    entries = options["jobs"]
-    if entries is None:
-        entries = [{option: options[option] for option in JOB_OPTIONS}]
-    found = []
-    unreadable = []
-    for entry in entries:
-        try:
-            found.append(_declaration(entry))
-        except (OSError, UnicodeDecodeError) as error:
-            path = entry["jar"] or entry["sql_file"]
-            unreadable.append(f"{path} of job {entry['name']} ({error})")
-    if unreadable:
-        raise CannotReadProgram(
-            f"Nothing was changed. Cannot read {'; '.join(unreadable)}. Correct the path; it is "
-            "one on the host that the module runs on."
-        )
-    return found
-
-
 def run(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Plan, apply unless in check mode, and say what was done.
 
     Raises PlatformError for every condition that a user can cause or mend.
     """
-    declared = declared_jobs(options)
+    entries = options["jobs"]
+    if entries is None:
+        entries = [{option: options[option] for option in JOB_OPTIONS}]
+    declared = read_declarations(entries)
     api = Api(options)
     address = options["sql_gateway_url"]
     gateway = SqlGateway(api, address, options["accept_timeout"]) if address else None
@@ -446,48 +415,6 @@ def main() -> None:
     except PlatformError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
-
-
-def _declaration(entry: Mapping[str, Any]) -> Declaration:
-    spec = None
-    classes = None
-    sql = entry["sql"]
-    if entry["sql_file"] is not None:
-        sql = Path(entry["sql_file"]).read_text(encoding="utf-8")
-    parts: dict[str, Any] = {
-        "entry_class": entry["entry_class"],
-        "args": tuple(entry["args"] or ()),
-        "parallelism": entry["parallelism"],
-        "config": {
-            str(key): _written(value)
-            for key, value in (entry["config"] or {}).items()
-            if value is not None
-        },
-    }
-    if entry["jar"] is not None:
-        jar = Path(entry["jar"])
-        spec = Spec(jar_sha256=sha256_of(jar), jar=entry["jar"], **parts)
-        classes = classes_of(jar)
-    elif sql is not None:
-        spec = Spec(sql=sql, **parts)
-    return Declaration(
-        name=entry["name"],
-        spec=spec,
-        jar_classes=classes,
-        state=entry["state"] or "present",
-        upgrade_mode=entry["upgrade_mode"] or "savepoint",
-        savepoint=entry["savepoint"],
-        savepoint_format=entry["savepoint_format"] or "canonical",
-        allow_non_restored_state=bool(entry["allow_non_restored_state"]),
-        take_savepoint=bool(entry["take_savepoint"]),
-        restart=bool(entry["restart"]),
-        drop_state=bool(entry["drop_state"]),
-    )
-
-
-def _written(value: Any) -> str:
-    """As Flink's configuration has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

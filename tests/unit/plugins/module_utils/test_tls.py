@@ -205,6 +205,77 @@ def test_the_certificate_of_any_server(authority: Authority, serve: Serve) -> No
         tls.server_certificate_days_left("127.0.0.1", port, context)
 
 
+def listening(authority: Authority, demand: bool) -> Callable[[socket.socket], None]:
+    """A server that speaks no HTTP: it takes a client and waits for what that says."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue("localhost"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_NONE
+
+    def treat(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as session:
+            session.recv(1)
+
+    return treat
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "TIMEOUT_S", 0.3)
+
+
+@pytest.mark.parametrize("serving", [https, listening])
+def test_strangers_are_turned_away(
+    serving: Any,
+    impatient: None,
+    authority: Authority,
+    other_authority: Authority,
+    serve: Serve,
+) -> None:
+    given = options(authority, foreign_cert=other_authority.issue("stranger"))
+    port = serve(serving(authority, demand=True))
+    assert tls.strangers_taken("localhost", port, given) == []
+    port = serve(serving(authority, demand=False))
+    assert tls.strangers_taken("localhost", port, given) == [
+        f"localhost:{port} takes a client without certificate",
+        f"localhost:{port} takes a client with a certificate of another authority",
+    ]
+    given["foreign_cert"] = None
+    assert len(tls.strangers_taken("localhost", port, given)) == 1
+
+
+def test_one_stranger_of_two(
+    impatient: None, authority: Authority, other_authority: Authority, serve: Serve
+) -> None:
+    """A server that trusts the platform's authority beside its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.issue("localhost"))
+    context.load_verify_locations(authority.file)
+    context.load_verify_locations(other_authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def treat(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as session:
+            session.recv(1)
+
+    port = serve(treat)
+    given = options(authority, foreign_cert=other_authority.issue("stranger"))
+    assert tls.strangers_taken("localhost", port, given) == [
+        f"localhost:{port} takes a client with a certificate of another authority"
+    ]
+
+
+def test_a_server_without_tls_turns_nobody_away(
+    impatient: None, authority: Authority, serve: Serve
+) -> None:
+    given = options(authority, foreign_cert=None)
+    for answer in (b"", b"HTTP/1.1 400 Bad Request\r\n"):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            tls.strangers_taken("localhost", serve(postgresql(answer)), given)
+    with pytest.raises(ConnectionRefusedError):
+        tls.turns_away("localhost", 1, tls.anonymous_context(authority.file))
+
+
 def error(sqlstate: bytes) -> bytes:
     fields = b"SFATAL\0C" + sqlstate + b"\0Mkeine Zeile in pg_hba\0\0"
     return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
