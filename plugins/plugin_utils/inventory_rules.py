@@ -297,16 +297,29 @@ def jobs_fit_the_slots(inventory: Inventory) -> Iterator[Refusal]:
     for region, hosts in _regions(inventory).items():
         members = [host for host in _hosts_of(inventory, TASKMANAGERS) if host in hosts]
         slots = [inventory.value(host, "flink_slots") for host in members]
-        for host in members[:1]:  # jobs are those of a region
-            parallelism = inventory.value(host, "flink_parallelism")
-            if parallelism is not None and None not in slots and parallelism > sum(slots):
-                yield Refusal(
-                    asked=f"flink_parallelism: {parallelism} "
-                    f"({inventory.places('flink_parallelism', members)})",
-                    why="a job takes as many slots as it is parallel, and would wait for ever",
-                    found=f"{sum(slots)} slots in {region}, {_listed(slots)} on {_listed(members)}",
-                    remedy=f"make it {sum(slots)} at most, or raise flink_slots",
-                )
+        if not members or None in slots:
+            continue
+        there = f"{sum(slots)} slots in {region}, {_listed(slots)} on {_listed(members)}"
+        parallelism = inventory.value(members[0], "flink_parallelism")
+        if parallelism is not None and parallelism > sum(slots):
+            yield Refusal(
+                asked=f"flink_parallelism: {parallelism} "
+                f"({inventory.places('flink_parallelism', members)})",
+                why="a job takes as many slots as it is parallel, and would wait for ever",
+                found=there,
+                remedy=f"make it {sum(slots)} at most, or raise flink_slots",
+            )
+        taken = _slots_of_jobs(inventory, members[0])  # jobs are those of a region
+        if sum(taken.values()) > sum(slots):
+            jobs = _listed(f"{number} of {name}" for name, number in taken.items())
+            yield Refusal(
+                asked=f"bss_workload_jobs: {sum(taken.values())} slots, {jobs} "
+                f"({inventory.places('bss_workload_jobs', members)})",
+                why="each job takes as many slots as it is parallel, and the last would not start",
+                found=there,
+                remedy="lower a parallelism, raise flink_slots, or add a host to group "
+                f"{TASKMANAGERS}",
+            )
 
 
 def addresses_are_different(inventory: Inventory) -> Iterator[Refusal]:
@@ -531,6 +544,18 @@ def _other_groups(inventory: Inventory, host: str) -> tuple[str, ...]:
     return tuple(
         sorted(g for g, hosts in inventory.groups.items() if host in hosts and g not in nameless)
     )
+
+
+def _slots_of_jobs(inventory: Inventory, host: str) -> dict[str, int]:
+    """What each job that is to run takes; nothing where that is not known here."""
+    taken = {}
+    for job in inventory.value(host, "bss_workload_jobs") or ():
+        if job.get("state", "present") == "present":
+            number = job.get("parallelism") or inventory.value(host, "flink_parallelism")
+            if not str(number).isdecimal():
+                return {}
+            taken[str(job.get("name"))] = int(str(number))
+    return taken
 
 
 def _values(

@@ -18,6 +18,10 @@ PORTS = {
     "etcd": {2379, 2380},
     "kafka": {9092, 19092},
     "kafka_controller": {9093},
+    # A table of nftables keeps the last one, of the metrics, to the host.
+    "flink_jobmanager": {6123, 6124, 6125, 8081, 8083, 9249},
+    "flink_taskmanager": {6121, 6122, 6125, 9250},
+    "zookeeper": {2181},
 }
 
 

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-testinfra_hosts = ["ansible://citus_coordinator", "ansible://citus_worker", "ansible://kafka"]
+testinfra_hosts = [
+    "ansible://citus_coordinator",
+    "ansible://citus_worker",
+    "ansible://kafka",
+    "ansible://flink_jobmanager",
+    "ansible://flink_taskmanager",
+]
 
 PRIVATE_KEY = "PRIVATE KEY-----"
 
@@ -75,7 +81,7 @@ def test_no_key_can_be_read_by_everyone(host: Host) -> None:
 def test_processes_show_no_password(host: Host, passwords) -> None:
     # A process that ends meanwhile is no error.
     shown = read(host, "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true")
-    assert b"patroni" in shown or b"kafka.Kafka" in shown
+    assert b"patroni" in shown or b"kafka.Kafka" in shown or b"org.apache.flink" in shown
     assert not passwords.are_in(shown)
 
 
@@ -83,7 +89,8 @@ def test_logs_show_no_password(host: Host, passwords) -> None:
     logs = read(
         host,
         "journalctl --no-pager --quiet;"
-        " find /var/log/postgresql /var/log/kafka -name '*.log*' -exec cat {} +; true",
+        " find /var/log/postgresql /var/log/kafka /var/log/flink -name '*.log*' -exec cat {} +;"
+        " true",
     )
     assert b"Started" in logs
     assert b"checkpoint" in logs or b"KafkaServer" in logs
@@ -91,11 +98,13 @@ def test_logs_show_no_password(host: Host, passwords) -> None:
 
 
 def test_files_hold_no_password(host: Host, passwords) -> None:
-    """Nor does what Ansible leaves behind. A broker has the one that it logs in with."""
+    """Nor does what Ansible leaves behind. Who logs in with one has it: a broker, a job of Flink;
+    and Flink has that of its keystores."""
     files = read(
         host,
         "find /etc /root /home /tmp /var/tmp -xdev -type f -size -256k"
-        " -not -path /etc/kafka/secrets.properties -exec cat {} +",
+        " -not -path /etc/kafka/secrets.properties -not -path /etc/flink/kafka.properties"
+        " -not -path /etc/flink/config.yaml -not -path /etc/flink/tls/password -exec cat {} +",
     )
-    assert b"postgres" in files or b"kafka" in files
+    assert b"postgres" in files or b"kafka" in files or b"flink" in files
     assert not passwords.are_in(files)

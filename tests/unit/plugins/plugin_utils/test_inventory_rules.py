@@ -37,6 +37,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "bss_workload_application_role": {"type": "str", "default": "bss"},
     "bss_workload_tables": {"type": "list", "elements": "dict", "default": [{"name": "orders"}]},
     "bss_workload_topics": {"type": "list", "elements": "dict", "default": []},
+    "bss_workload_jobs": {"type": "list", "elements": "dict", "default": []},
     "kafka_node_id": {"type": "int", "required": True},
     "flink_storage_dir": {"type": "str", "required": True},
     "flink_slots": {"type": "int", "default": 4},
@@ -367,6 +368,45 @@ def test_a_parallelism_and_the_slots(parallelism, fits, problems, us_east):
         problem = only(problems(us_east))
         assert problem.startswith("flink_parallelism: 9 (group us_east)")
         assert "8 slots in us-east, 4 and 4 on us-w1 and us-w2" in problem
+
+
+def jobs(*parallelisms: Any) -> list[dict[str, Any]]:
+    return [
+        {"name": f"job-{number}", "sql": "..."} | ({"parallelism": each} if each else {})
+        for number, each in enumerate(parallelisms, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        pytest.param([], id="none"),
+        pytest.param(jobs(4, 4), id="all slots"),
+        pytest.param(jobs(6, None), id="one of the default parallelism"),
+        pytest.param([*jobs(8), {"name": "off", "state": "suspended", "parallelism": 4}], id="off"),
+        pytest.param(jobs(8, "{{ ansible_facts.processor_vcpus }}"), id="only the host knows"),
+    ],
+)
+def test_jobs_that_fit_the_slots(declared, problems, us_east):
+    with_flink(us_east)["us_east"]["vars"]["bss_workload_jobs"] = declared
+    assert problems(us_east) == []
+
+
+@pytest.mark.parametrize("declared", [jobs(4, 5), jobs(7, None), jobs("4", "5"), jobs(9)])
+def test_jobs_and_too_few_slots(declared, problems, us_east):
+    with_flink(us_east)["us_east"]["vars"]["bss_workload_jobs"] = declared
+    problem = only(problems(us_east))
+    assert problem.startswith("bss_workload_jobs: 9 slots, ")
+    assert " of job-1" in problem
+    assert "(group us_east)" in problem
+    assert "8 slots in us-east, 4 and 4 on us-w1 and us-w2" in problem
+    assert "add a host to group flink_taskmanager" in problem
+
+
+def test_jobs_of_another_region_take_no_slots(problems, us_east):
+    eu_west = copy.deepcopy(EU_WEST)
+    eu_west["eu_west"]["vars"]["bss_workload_jobs"] = jobs(100)
+    assert problems(with_flink(us_east), eu_west) == []
 
 
 # Addresses

@@ -1,0 +1,162 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""When the role flink lets another version come: each case is a host of one play."""
+
+from __future__ import annotations
+
+import json
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+CLICKS = {"name": "clicks", "state": "RUNNING", "tasks": {"total": 2, "running": 2}}
+ENDED = {"name": "hourly", "state": "CANCELED", "tasks": {"total": 2, "running": 0}}
+
+
+class Case(NamedTuple):
+    to: str
+    """The declared version."""
+    starts: str = ""
+    """The version that the host starts; nothing where it has none."""
+    runs: str = ""
+    """The version that the JobManager says it runs; nothing where it does not answer."""
+    jobs: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        starter = f"export FLINK_LIB_DIR=/opt/flink/{self.starts}/lib FLINK_OPT_DIR=..."
+        return {
+            "declared": self.to,
+            "starter": {"content": b64encode(starter.encode()).decode()} if self.starts else {},
+        }
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[dict[str, Case]], str]]:
+    """Let a JobManager answer for each case, at ``<address>/<case>``; its address."""
+    servers = []
+
+    def serve(cases: dict[str, Case]) -> str:
+        class JobManager(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name, _, path = self.path[1:].partition("/")
+                body = {
+                    "config": {"flink-version": cases[name].runs},
+                    "jobs/overview": {"jobs": cases[name].jobs},
+                }[path]
+                self.send_response(200 if cases[name].runs else 503)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                if cases[name].runs:
+                    self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_args: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), JobManager))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def outcomes(run_play, serve, tmp_path: Path) -> Callable[..., dict[str, dict[str, Any]]]:
+    """What became of each case after some entry points: the facts, and the refusal or ''."""
+
+    def outcomes(cases: dict[str, Case], *entry_points: str) -> dict[str, dict[str, Any]]:
+        steps = [
+            {
+                "ansible.builtin.include_role": {
+                    "name": "bss.platform.flink",
+                    "tasks_from": entry_point,
+                },
+                "when": "flink_changes_version | default(true)",
+            }
+            for entry_point in entry_points
+        ]
+        said = "{{ (ansible_failed_result | default({})).msg | default('') }}"
+        tell = {
+            "ansible.builtin.copy": {
+                "content": "{{ {'ran': flink_ran_version, 'changes': flink_changes_version, "
+                "'refusal': refusal | default('')} | to_json }}",
+                "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}.json",
+            }
+        }
+        note = {"ansible.builtin.set_fact": {"refusal": said}}
+        inventory = tmp_path / "hosts.json"
+        hosts = {name: case.variables for name, case in cases.items()}
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+        shown = run_play(
+            {"tasks": [{"block": steps, "rescue": [note], "always": [tell]}]},
+            inventory=inventory,
+            variables={
+                "region": "us-east",
+                "flink_version": "{{ declared }}",
+                "flink_jobmanagers": ["us-f1"],
+                "flink_rest_url": serve(cases) + "/{{ inventory_hostname }}",
+                "flink_authority": None,
+                "flink_host_pem": None,
+                "flink_starter": "{{ starter }}",
+            },
+        )
+        assert "failed=0" in shown, shown
+        return {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in cases}
+
+    return outcomes
+
+
+def test_a_version_comes_while_no_job_runs(outcomes) -> None:
+    cases = {
+        "bare": Case("2.2.1"),
+        "as_declared": Case("2.2.1", "2.2.1", "2.2.1", (CLICKS,)),
+        "no_jobs": Case("2.2.1", "2.2.0", "2.2.0"),
+        "ended_jobs": Case("2.2.1", "2.2.0", "2.2.0", (ENDED,)),
+        # An upgrade stopped before its restart; in it; and a host that was away during one.
+        "not_restarted": Case("2.2.1", "2.2.1", "2.2.0"),
+        "down": Case("2.2.1", "2.2.1"),
+        "left_behind": Case("2.2.1", "2.2.0", "2.2.1", (CLICKS,)),
+    }
+    assert outcomes(cases, "version", "other_version") == {
+        "bare": {"ran": "", "changes": False, "refusal": ""},
+        "as_declared": {"ran": "2.2.1", "changes": False, "refusal": ""},
+        "no_jobs": {"ran": "2.2.0", "changes": True, "refusal": ""},
+        "ended_jobs": {"ran": "2.2.0", "changes": True, "refusal": ""},
+        "not_restarted": {"ran": "2.2.0", "changes": True, "refusal": ""},
+        "down": {"ran": "2.2.1", "changes": False, "refusal": ""},
+        "left_behind": {"ran": "2.2.1", "changes": False, "refusal": ""},
+    }
+
+
+def test_no_version_comes_while_a_job_runs_or_may_run(outcomes) -> None:
+    cases = {
+        "running": Case("2.2.1", "2.2.0", "2.2.0", (CLICKS, ENDED)),
+        "unknown": Case("2.2.1", "2.2.0"),
+    }
+    found = outcomes(cases, "version", "other_version")
+    assert "its jobs, clicks, would not be found again" in found["running"]["refusal"]
+    assert "run flink_upgrade" in found["running"]["refusal"]
+    assert "the JobManager on us-f1 does not answer" in found["unknown"]["refusal"]
+    assert "or set flink_version: 2.2.0" in found["unknown"]["refusal"]
+
+
+def test_jobs_are_not_suspended_for_a_line_that_could_not_read_them(outcomes) -> None:
+    cases = {
+        "within_line": Case("2.2.0", "2.2.1", "2.2.1", (CLICKS,)),
+        "newer": Case("2.10.0", "2.2.1", "2.2.1", (CLICKS,)),
+        "no_job": Case("1.20.5", "2.2.1", "2.2.1", (ENDED,)),
+        "older": Case("2.1.3", "2.2.1", "2.2.1", (CLICKS,)),
+    }
+    found = outcomes(cases, "version", "older")
+    refused = {name: said["refusal"] for name, said in found.items() if said["refusal"]}
+    assert list(refused) == ["older"]
+    assert "Flink 2.1 is not made to read what 2.2 saves of jobs (clicks)" in refused["older"]
