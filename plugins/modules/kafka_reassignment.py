@@ -185,6 +185,9 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import Action, P
 LOOK_S = 1.0
 """Nobody tells when replicas are there: they are looked for this often."""
 
+REFUSAL_S = 5.0
+"""So long a refusal has to stand: a busy broker may tell of replicas that have just gone."""
+
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "brokers": {"type": "list", "elements": "int", "required": True},
     "throttle": {"type": "int"},
@@ -213,7 +216,12 @@ def read(session: Session, throttle: int | None) -> Current:
 def look(session: Session, options: Mapping[str, Any]) -> ReassignmentPlan:
     """What is to be done, as things are now."""
     throttle = options["throttle"]
-    return plan(read(session, throttle), options["brokers"], throttle)
+    deadline = time.monotonic() + REFUSAL_S
+    while True:
+        decided = plan(read(session, throttle), options["brokers"], throttle)
+        if not decided.refusals or time.monotonic() > deadline:
+            return decided
+        time.sleep(LOOK_S)
 
 
 def send_due(session: Session, decided: ReassignmentPlan) -> None:

@@ -401,6 +401,10 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return time
 
 
+LOOKS = 5
+"""So often does it look, half a second each and a second between, until a refusal stands."""
+
+
 def test_main_nothing_to_do(run_kafka: RunKafka) -> None:
     answer = run_kafka(kafka_reassignment, reads([1]), {"brokers": [1, 2]})
     assert (answer["changed"], answer["plan"], answer["requests"]) == (False, [], [])
@@ -455,7 +459,8 @@ def test_main_a_move_that_ended_between_two_requests_is_not_taken_for_more_repli
 
 def test_main_a_broker_that_stops_meanwhile_ends_the_task(run_kafka: RunKafka) -> None:
     under_way = moves([2], [1])
-    script = [*reads([1]), ASK, *reads([2, 1], under_way, under_way, fenced=[2])]
+    stopped = reads([2, 1], under_way, under_way, fenced=[2])
+    script = [*reads([1]), ASK, *stopped * LOOKS]
     answer = run_kafka(kafka_reassignment, script, {"brokers": [2]})
     assert answer["failed"] and "Not all was moved: broker 2: it does not serve" in answer["msg"]
 
@@ -475,8 +480,14 @@ def test_main_connection_lost(run_kafka: RunKafka) -> None:
 
 
 def test_main_refuses(run_kafka: RunKafka) -> None:
-    answer = run_kafka(kafka_reassignment, reads([1]), {"brokers": [7]})
+    answer = run_kafka(kafka_reassignment, reads([1]) * LOOKS, {"brokers": [7]})
     assert answer["failed"] and answer["msg"].startswith("Nothing was changed. broker 7: ")
+
+
+def test_main_a_broker_that_still_tells_of_what_has_gone(run_kafka: RunKafka) -> None:
+    script = [*reads([1, 2]), *reads([1])]
+    answer = run_kafka(kafka_reassignment, script, {"brokers": [1]})
+    assert (answer["changed"], answer["plan"]) == (False, [])
 
 
 def test_main_elects_and_looks_again(run_kafka: RunKafka) -> None:
