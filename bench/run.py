@@ -4,7 +4,7 @@
 
 """Measure the region that `make demo` made; print, and write JSON and a plot.
 
-    bench/run.py [--inventory DIRECTORY] [--only citus|kafka]
+    bench/run.py [--inventory DIRECTORY] [--only citus|kafka|flink]
 
 Every figure is of this one run on the machine that is named with it. Nothing
 here passes or fails: lines to beat are drawn, not asserted.
@@ -17,23 +17,18 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from flink import flink, plot_flink
+from measuring import PROJECT, bars, hosts_of, measure, playbook, say, title
 
-BIN = Path(sys.executable).parent
-PROJECT = Path(__file__).resolve().parent.parent
 RESULTS = PROJECT / "bench" / "results"
 
 # Lines to beat: the target system's, and those of the design.
@@ -49,7 +44,7 @@ STRATEGIES = {"mitogen": "bss.platform.fast_linear", "stock Ansible": "ansible.b
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--inventory", default="inventories/us-east")
-    parser.add_argument("--only", choices=PARTS, help="measure this part and leave the other")
+    parser.add_argument("--only", choices=PARTS, help="measure this part and leave the others")
     options = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     for part in [options.only] if options.only else PARTS:
@@ -99,24 +94,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def playbook(
-    name: Path | str, inventory: str, *more: str, settings: Mapping[str, str] | None = None
-) -> str:
-    """Run a playbook and return what it printed; its failure ends the bench."""
-    run = subprocess.run(
-        [BIN / "ansible-playbook", "-i", inventory, str(name), *more],
-        cwd=PROJECT,
-        env=os.environ | dict(settings or {}),
-        capture_output=True,
-        text=True,
-    )
-    if run.returncode:
-        sys.exit(f"{name} failed:\n{run.stdout[-4000:]}\n{run.stderr[-2000:]}")
-    return run.stdout
-
-
 def second_run(inventory: str) -> dict[str, Any]:
-    print("site.yml on the converged region ...", file=sys.stderr, flush=True)
+    say("site.yml on the converged region")
     began = time.monotonic()
     output = playbook("playbooks/site.yml", inventory)
     return {
@@ -128,16 +107,6 @@ def second_run(inventory: str) -> dict[str, Any]:
 def declare_tables(inventory: str, strategy: str) -> dict[str, float]:
     seconds = measure("declare_tables", inventory, strategy)
     return seconds | {"ratio": round(seconds["loop_s"] / seconds["list_s"], 1)}
-
-
-def measure(name: str, inventory: str, strategy: str | None = None) -> dict[str, Any]:
-    print(f"{name} {strategy or ''} ...", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory() as directory:
-        output = Path(directory) / "output.json"
-        settings = {"ANSIBLE_STRATEGY": strategy} if strategy else {}
-        playbook(f"bench/{name}.yml", inventory, "-e", f"bench_output={output}", settings=settings)
-        measured: dict[str, Any] = json.loads(output.read_text())
-        return measured
 
 
 def compare_producers(measured: dict[str, Any]) -> dict[str, Any]:
@@ -182,14 +151,8 @@ def producer_figures(said: str) -> dict[str, float]:
 
 def rolling_restart(inventory: str) -> dict[str, Any]:
     """Seconds of each node, from its first gate to its last."""
-    print("kafka_rolling_restart ...", file=sys.stderr, flush=True)
-    listing = subprocess.run(
-        [BIN / "ansible-inventory", "-i", inventory, "--list"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-    )
-    hosts = json.loads(listing.stdout)["kafka"]["hosts"]
+    say("kafka_rolling_restart")
+    hosts = hosts_of(inventory, "kafka")
     output = playbook(
         "playbooks/kafka_rolling_restart.yml",
         inventory,
@@ -312,30 +275,10 @@ def plot_kafka(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
-def title(figure: plt.Figure, result: dict[str, Any], what: str) -> None:
-    where = result["machine"]
-    figure.suptitle(
-        f"bss.platform, {result['when']}: {where['cores']} x {where['cpu']}, "
-        f"{where['memory_gib']} GiB, {what}",
-        fontsize=9,
-    )
-
-
-def bars(axis: plt.Axes, title: str, values: dict[str, float], unit: str) -> None:
-    drawn = axis.barh(list(values), list(values.values()))
-    axis.bar_label(
-        drawn, fmt=lambda value: f"{value:{',.0f' if value >= 100 else '.3g'}}", padding=3
-    )
-    axis.invert_yaxis()
-    axis.set_title(title, fontsize=10)
-    axis.set_xlabel(unit)
-    axis.margins(x=0.15)
-
-
 PARTS: dict[
     str,
     tuple[Callable[[str], dict[str, Any]], Callable[[dict[str, Any], Path], None]],
-] = {"citus": (citus, plot_citus), "kafka": (kafka, plot_kafka)}
+] = {"citus": (citus, plot_citus), "kafka": (kafka, plot_kafka), "flink": (flink, plot_flink)}
 
 if __name__ == "__main__":
     sys.exit(main())

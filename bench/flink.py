@@ -1,0 +1,423 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""Measure Flink with the three jobs of BSS: how many events a second, how late, how long away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib.pyplot as plt
+from measuring import BIN, PROJECT, bars, measure, say, title
+from streams import Alert, Flink, Kafka, Watch
+
+JOBS = ("customer_analytics", "order_processing", "fraud_patterns")
+# Which job raises what: one pattern is of this job, the others of fraud_patterns.
+OF_ORDER_PROCESSING = "high_value_order"
+
+# Lines to beat: the target system's.
+OFFERED = 50_000
+OFFERED_S = 180
+ALERT_MS = 100
+RECOVERY_S = 5
+
+BACKLOG = 2_000_000
+LATENCY_RATES = (1_000, 20_000)
+LATENCY_S = 60
+# While JVMs compile, figures are of that.
+NOT_COUNTED_S = 20
+RECOVERY_RATE = 10_000
+KILLS = 3
+BETWEEN_KILLS_S = 35
+# Of so many events, one begins a fraud: enough alerts to see when there are none.
+FRAUD_EVERY = 100
+
+
+@dataclass
+class Region:
+    """The region under measurement, and how far its event time is."""
+
+    inventory: str
+    flink: Flink
+    kafka: Kafka
+    taskmanagers: list[str]
+    event_s: float
+    """Seconds of event time that the topics have: later events are younger than these."""
+
+
+@dataclass
+class Load:
+    """A run of the generator."""
+
+    began_ms: float
+    samples: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    """Each second, what jobs had not read yet."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """The generator's report."""
+    cpu_s: float = 0.0
+
+
+def flink(inventory: str) -> dict[str, Any]:
+    region = region_of(inventory)
+    run_jobs(region, JOBS)
+    return {
+        "no_op": no_op(inventory),
+        "catch_up": catch_up(region),
+        "alert_latency_ms": {
+            **{str(rate): alert_latency(region, rate) for rate in LATENCY_RATES},
+        },
+        "offered": offered(region),
+        "taskmanager_killed": taskmanager_killed(region),
+        "savepoint_restart": savepoint_restart(region),
+    }
+
+
+def region_of(inventory: str) -> Region:
+    listing = subprocess.run(
+        [BIN / "ansible-inventory", "-i", inventory, "--list"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+    )
+    tree = json.loads(listing.stdout)
+    hosts = tree["_meta"]["hostvars"]
+    secrets = PROJECT / inventory / ".." / ".secrets"
+    (jobmanager,) = tree["flink_jobmanager"]["hosts"]
+    servers = [
+        listener["advertised"]
+        for broker in tree["kafka"]["hosts"]
+        for listener in hosts[broker]["kafka_extra_listeners"]
+    ]
+    reports = [
+        json.loads(report.read_text())
+        for report in (PROJECT / "reports" / "events").glob("*/report.json")
+    ]
+    return Region(
+        inventory=inventory,
+        flink=Flink(f"https://{hosts[jobmanager]['ansible_host']}:8081", secrets / "flink_ca"),
+        kafka=Kafka(
+            servers, (secrets / "kafka_admin_password").read_text().strip(), secrets / "ca"
+        ),
+        taskmanagers=tree["flink_taskmanager"]["hosts"],
+        event_s=max([0.0, *(run["stop"] / run["stream"]["event_rate"] for run in reports)]),
+    )
+
+
+def run_jobs(region: Region, jobs: Sequence[str], restart: bool = False) -> list[dict[str, Any]]:
+    """Have these jobs run and no other; what flink_job says of them."""
+    said: Any = measure(
+        "flink_jobs", region.inventory, bench_running=list(jobs), bench_restart=restart
+    )
+    return list(said)
+
+
+def no_op(inventory: str) -> dict[str, float]:
+    seconds = measure("flink_no_op", inventory)
+    return {
+        **{name: round(value, 3) for name, value in seconds.items()},
+        "ratio": round(seconds["tool_s"] / seconds["declare_s"], 1),
+    }
+
+
+@contextmanager
+def load(region: Region, rate: int, seconds: int, fraud_every: int) -> Iterator[Load]:
+    """Send events in the background; at the end, wait until all are sent and fetch the report.
+
+    With rate 0, as many as BACKLOG, as fast as they go.
+    """
+    event_rate = rate or OFFERED
+    region.event_s += 120  # past all that any job still takes for late
+    count = rate * seconds or BACKLOG
+    first = round(region.event_s * event_rate)
+    region.event_s += count / event_rate
+    run = Load(time.time() * 1000)
+    with tempfile.TemporaryDirectory() as directory:
+        variables = {
+            "bss_workload_event_first": first,
+            "bss_workload_event_count": count,
+            "bss_workload_event_rate": rate,
+            "bss_workload_event_time_rate": event_rate,
+            "bss_workload_event_fraud_every": fraud_every,
+            # Not among those that check_streams looks at.
+            "bss_workload_events_dir": directory,
+        }
+        before = region.flink.cpu_s()
+        generator = subprocess.Popen(
+            [
+                *(BIN / "ansible-playbook", "-i", region.inventory),
+                *("playbooks/generate_events.yml", "-e", json.dumps(variables)),
+            ],
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        sampler = threading.Thread(target=sample, args=(region, run, generator), daemon=True)
+        sampler.start()
+        yield run
+        output = generator.communicate()[0]
+        sampler.join()
+        if generator.returncode:
+            sys.exit(f"generate_events failed:\n{output[-4000:]}")
+        run.said = json.loads((Path(directory) / "report.json").read_text())
+        run.cpu_s = region.flink.cpu_s() - before
+
+
+def sample(region: Region, run: Load, generator: subprocess.Popen[str]) -> None:
+    """Note once a second what jobs have not read yet."""
+    while generator.poll() is None:
+        at = time.time() * 1000
+        try:
+            pending = pending_of(region)
+        except OSError:  # while a TaskManager is away, so are its figures
+            pending = {}
+        run.samples.append((at, pending))
+        try:
+            generator.wait(max(0.0, 1 - (time.time() - at / 1000)))
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def pending_of(region: Region) -> dict[str, int]:
+    counts = {name: region.flink.pending(job) for name, job in region.flink.jobs().items()}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def wait_until(done: Callable[[], bool], what: str, seconds: float = 300) -> float:
+    """Look ten times a second; how long it took."""
+    began = time.monotonic()
+    while not done():
+        if time.monotonic() - began > seconds:
+            sys.exit(f"waited {seconds} s for nothing: {what}")
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+def catch_up(region: Region) -> dict[str, Any]:
+    """Rates at which jobs read what had come while they were suspended."""
+    rates: dict[str, Any] = {"events": BACKLOG}
+    fill(region)
+    for number, job in enumerate(JOBS, start=1):
+        rates[job] = reading_rate(region, JOBS[:number], (job,))
+    fill(region)
+    rates["all three"] = reading_rate(region, JOBS, JOBS)
+    return rates
+
+
+def fill(region: Region) -> None:
+    """Suspend the jobs, and send what they will have to read."""
+    run_jobs(region, ())
+    say(f"{BACKLOG:,} events")
+    with load(region, 0, 0, 2000):
+        pass
+
+
+def reading_rate(region: Region, running: Sequence[str], watched: Sequence[str]) -> dict[str, Any]:
+    """Events a second, from the first look at which the sources know what they have to read."""
+    first: dict[str, tuple[float, int]] = {}
+    last: dict[str, float] = {}
+    began = threading.Event()
+
+    def look() -> None:
+        began.set()
+        while len(last) < len(watched):
+            for name, count in pending_of(region).items():
+                if name not in watched or name in last:
+                    continue
+                if name not in first and count:
+                    first[name] = (time.monotonic(), count)
+                elif name in first and not count:
+                    last[name] = time.monotonic()
+            time.sleep(0.2)
+
+    before = region.flink.cpu_s()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    run_jobs(region, running)
+    thread.join(600)
+    if thread.is_alive():
+        sys.exit(f"{', '.join(watched)} did not read everything within ten minutes")
+    cpu = region.flink.cpu_s() - before
+    each = {name: first[name][1] / (last[name] - first[name][0]) for name in watched}
+    return {
+        "records_per_s": round(min(each.values())),
+        "records": {name: count for name, (_, count) in first.items()},
+        "cpu_s_per_million_records": round(
+            cpu / sum(count for _, count in first.values()) * 1e6, 1
+        ),
+    }
+
+
+def alert_latency(region: Region, rate: int) -> dict[str, Any]:
+    say(f"alerts at {rate:,} events/s")
+    with Watch(region.kafka) as watch, load(region, rate, LATENCY_S, FRAUD_EVERY) as run:
+        pass
+    return latency(region, run, watch.alerts)
+
+
+def latency(region: Region, run: Load, alerts: Sequence[Alert]) -> dict[str, Any]:
+    """From the send of an alert's last event to its arrival, by job, warm-up aside."""
+    from_ms = run.began_ms
+    sent = region.kafka.sent_at(from_ms, {each for alert in alerts for each in alert.event_ids})
+    begin = min(sent.values(), default=0.0) + NOT_COUNTED_S * 1000
+    found: dict[str, list[float]] = {"order_processing": [], "fraud_patterns": []}
+    for alert in alerts:
+        times = [sent[each] for each in alert.event_ids if each in sent]
+        if len(times) == len(alert.event_ids) and max(times) >= begin:
+            job = "order_processing" if alert.pattern == OF_ORDER_PROCESSING else "fraud_patterns"
+            found[job].append(alert.arrived_ms - max(times))
+    return {
+        "events_per_s": run.said["events_per_second"],
+        "acknowledged_within_ms": run.said["acknowledged_within_ms"],
+        **{job: percentiles(times) for job, times in found.items()},
+    }
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "alerts": len(ordered),
+        **{
+            f"p{percent}": round(ordered[min(len(ordered) * percent // 100, len(ordered) - 1)], 1)
+            for percent in (50, 90, 99)
+            if ordered
+        },
+    }
+
+
+def offered(region: Region) -> dict[str, Any]:
+    """What the target system promises: so many events a second with all jobs."""
+    say(f"{OFFERED:,} events/s for {OFFERED_S} s")
+    with Watch(region.kafka) as watch, load(region, OFFERED, OFFERED_S, FRAUD_EVERY) as run:
+        pass
+    drained = wait_until(
+        lambda: sum(pending_of(region).values()) == 0, "jobs read what is left", 900
+    )
+    seen = [pending for _, pending in run.samples if len(pending) == len(JOBS)]
+    recent = run.said["seconds"] - LATENCY_S
+    late = [alert for alert in watch.alerts if alert.arrived_ms >= run.began_ms + recent * 1000]
+    run.began_ms += recent * 1000
+    return {
+        "seconds": run.said["seconds"],
+        "events_per_s": run.said["events_per_second"],
+        "generator_behind_s": run.said["behind_s"],
+        "generator_cpu_s_per_million_events": run.said["cpu_s_per_million"],
+        "most_pending": {job: max(each[job] for each in seen) for job in JOBS},
+        "pending_when_sent": seen[-1],
+        "drained_after_s": round(drained, 1),
+        "flink_cpu_s_per_million_events": round(run.cpu_s / run.said["acknowledged"] * 1e6, 1),
+        "alert_latency_ms": latency(region, run, late),
+    }
+
+
+def taskmanager_killed(region: Region) -> dict[str, Any]:
+    """How long no alert comes when a TaskManager is killed, of each job that raises them."""
+    gaps: list[dict[str, float]] = []
+    kills: list[float] = []
+    seconds = NOT_COUNTED_S + (KILLS + 1) * BETWEEN_KILLS_S
+    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, seconds, FRAUD_EVERY):
+        wait_until(lambda: len(watch.alerts) > 0, "the first alert")
+        warm = time.monotonic() + NOT_COUNTED_S
+        wait_until(lambda: time.monotonic() > warm, "the warm-up")
+        for number in range(KILLS):
+            host = region.taskmanagers[number % len(region.taskmanagers)]
+            say(f"kill -9 of the TaskManager of {host}")
+            subprocess.run(
+                [
+                    *(BIN / "ansible", host, "-i", region.inventory, "--become"),
+                    *("-m", "command", "-a", "systemctl kill --signal=KILL flink-taskmanager"),
+                ],
+                cwd=PROJECT,
+                check=True,
+                capture_output=True,
+            )
+            kills.append(time.time() * 1000)
+            after = time.monotonic() + BETWEEN_KILLS_S
+            wait_until(lambda end=after: time.monotonic() > end, "the next kill")  # type: ignore[misc]
+    for killed in kills:
+        gap = {}
+        for job in ("order_processing", "fraud_patterns"):
+            arrived = [
+                alert.arrived_ms
+                for alert in watch.alerts
+                if (alert.pattern == OF_ORDER_PROCESSING) == (job == "order_processing")
+                and killed - 5_000 < alert.arrived_ms < killed + BETWEEN_KILLS_S * 1000
+            ]
+            pauses = [later - earlier for earlier, later in pairwise(arrived)]
+            gap[job] = round(max(pauses) / 1000, 2)
+        gaps.append(gap)
+    return {
+        "events_per_s": RECOVERY_RATE,
+        "longest_pause_s": {job: [gap[job] for gap in gaps] for job in gaps[0]},
+        "median_s": {job: median(gap[job] for gap in gaps) for job in gaps[0]},
+    }
+
+
+def savepoint_restart(region: Region) -> dict[str, Any]:
+    """How long a job is away that is stopped with a savepoint and goes on from it, under events."""
+    with load(region, RECOVERY_RATE, 60, 2000) as run:
+        wait_until(lambda: any(any(p.values()) for _, p in run.samples), "the first events")
+        said = run_jobs(region, JOBS, restart=True)
+    return {"downtime_ms": {job["name"]: job["downtime_ms"] for job in said}}
+
+
+def plot_flink(result: dict[str, Any], path: Path) -> None:
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
+    (rates, latencies), (recovery, declared) = axes
+    read = {name: each for name, each in result["catch_up"].items() if name != "events"}
+    offer = result["offered"]
+    bars(
+        rates,
+        f"{OFFERED:,} events/s offered for {OFFERED_S} s: {offer['events_per_s']:,.0f}, "
+        f"{sum(offer['pending_when_sent'].values()):,} pending",
+        {f"{name}, catching up": each["records_per_s"] for name, each in read.items()}
+        | {"offered, all three": offer["events_per_s"]},
+        "records/s",
+    )
+    rates.axvline(OFFERED, linestyle="--", label=f"to beat: {OFFERED:,}")
+    rates.legend()
+    measured = result["alert_latency_ms"] | {str(OFFERED): offer["alert_latency_ms"]}
+    bars(
+        latencies,
+        "alerts, from the send of the last event",
+        {
+            f"{int(rate):,} events/s, {job}, {quantile}": each[job][quantile]
+            for rate, each in measured.items()
+            for job in ("order_processing", "fraud_patterns")
+            for quantile in ("p50", "p99")
+        },
+        "ms, logarithmic",
+    )
+    latencies.set_xscale("log")
+    latencies.axvline(ALERT_MS, linestyle="--", label=f"to beat: {ALERT_MS} ms")
+    latencies.legend()
+    killed, moved = result["taskmanager_killed"], result["savepoint_restart"]
+    bars(
+        recovery,
+        "no output after kill -9 of a TaskManager; restart with savepoint",
+        {f"killed, {job}": seconds for job, seconds in killed["median_s"].items()}
+        | {f"savepoint, {job}": ms / 1000 for job, ms in moved["downtime_ms"].items()},
+        "s",
+    )
+    recovery.axvline(RECOVERY_S, linestyle="--", label=f"to beat: {RECOVERY_S} s")
+    recovery.legend()
+    bars(
+        declared,
+        f"three jobs declared, nothing to do: {result['no_op']['ratio']:.0f} times less",
+        {"flink_job": result["no_op"]["declare_s"], "flink list": result["no_op"]["tool_s"]},
+        "s",
+    )
+    title(figure, result, "Flink")
+    figure.savefig(path)

@@ -1,0 +1,168 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""What the bench sees of a region's streams: Flink by REST, alerts as a consumer has them.
+
+It runs on the controller, beside the hosts of the lab, and takes little of what it measures: a
+hundred alerts a second, one request to Flink.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+ALERTS = "bss.fraud.alerts"
+INPUTS = ("bss.order.events", "bss.customer.events")
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Alert:
+    arrived_ms: float
+    pattern: str
+    event_ids: tuple[str, ...]
+
+
+class Flink:
+    """A region's JobManager, as the operator's certificate reaches it."""
+
+    def __init__(self, url: str, authority: Path) -> None:
+        self._url = url
+        self._tls = ssl.create_default_context(cafile=str(authority / "ca.crt"))
+        self._tls.load_cert_chain(authority / "admin.crt", authority / "admin.key")
+
+    def get(self, path: str) -> Any:
+        where = self._url + path  # https, as the region has it
+        with urllib.request.urlopen(where, context=self._tls, timeout=WAIT_S) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def jobs(self) -> dict[str, str]:
+        """Ids of the jobs whose tasks all run, by name."""
+        return {
+            job["name"]: job["jid"]
+            for job in self.get("/jobs/overview")["jobs"]
+            if job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
+        }
+
+    def pending(self, job_id: str) -> int | None:
+        """Records that its sources have not read yet; None while they do not know."""
+        counts = []
+        for vertex in self.get(f"/jobs/{job_id}")["vertices"]:
+            if not vertex["name"].startswith("Source"):
+                continue
+            path = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
+            names = [each["id"] for each in self.get(path) if each["id"].endswith("pendingRecords")]
+            found = self.get(f"{path}?agg=sum&get={','.join(names)}") if names else []
+            if not found:
+                return None
+            counts += [round(each["sum"]) for each in found]
+        return sum(counts)
+
+    def cpu_s(self) -> float:
+        """CPU time that its processes have taken, the SQL Gateway's aside."""
+        path = "metrics?get=Status.JVM.CPU.Time"
+        places = ["/jobmanager/"]
+        places += [
+            f"/taskmanagers/{each['id']}/" for each in self.get("/taskmanagers")["taskmanagers"]
+        ]
+        return (
+            sum(float(each["value"]) for place in places for each in self.get(place + path)) / 1e9
+        )
+
+
+class Kafka:
+    """A region's brokers, as their administrator reaches them from here."""
+
+    def __init__(self, servers: list[str], password: str, authority: Path) -> None:
+        self._settings = {
+            "bootstrap.servers": ",".join(servers),
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "admin",
+            "sasl.password": password,
+            "ssl.ca.location": str(authority / "ca.crt"),
+            "group.id": "bss-bench",  # the library asks for one; nothing is committed
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+            "fetch.wait.max.ms": 5,
+        }
+
+    def consumer(self, topic: str, from_ms: float | None = None) -> Consumer:
+        """Reads a topic from a time, or from its end."""
+        consumer = Consumer(self._settings)
+        partitions = consumer.list_topics(topic, WAIT_S).topics[topic].partitions
+        if from_ms is None:
+            begin = [
+                TopicPartition(
+                    topic,
+                    each,
+                    consumer.get_watermark_offsets(TopicPartition(topic, each), WAIT_S)[1],
+                )
+                for each in partitions
+            ]
+        else:
+            begin = consumer.offsets_for_times(
+                [TopicPartition(topic, each, round(from_ms)) for each in partitions], WAIT_S
+            )
+        consumer.assign(begin)
+        return consumer
+
+    def records(self, topic: str, from_ms: float) -> Iterator[Message]:
+        """What there is from a time on, until there is no more."""
+        consumer = self.consumer(topic, from_ms)
+        try:
+            while records := consumer.consume(10_000, 3.0):
+                yield from records
+        finally:
+            consumer.close()
+
+    def sent_at(self, from_ms: float, event_ids: set[str]) -> dict[str, int]:
+        """When a producer sent the events of these ids, in ms since 1970."""
+        wanted = {each.encode() for each in event_ids}
+        pattern = re.compile(rb'"event_id": ?"([^"]+)"')
+        sent = {}
+        for topic in INPUTS:
+            for record in self.records(topic, from_ms):
+                found = pattern.search(record.value() or b"")
+                if found and found.group(1) in wanted:
+                    sent[found.group(1).decode()] = record.timestamp()[1]
+        return sent
+
+
+class Watch(threading.Thread):
+    """Notes when alerts arrive, from its beginning to its end."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        super().__init__(daemon=True)
+        self.alerts: list[Alert] = []
+        self._consumer = kafka.consumer(ALERTS)
+        self._ended = threading.Event()
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            record = self._consumer.poll(0.2)
+            if record is None or record.error():
+                continue
+            now = time.time() * 1000
+            alert = json.loads(record.value() or b"{}")
+            self.alerts.append(Alert(now, alert["pattern"], tuple(alert["event_ids"])))
+        self._consumer.close()
