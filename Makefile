@@ -50,7 +50,7 @@ engine: ## Docker Engine, where none runs
 	@lab/start-docker-engine
 
 .PHONY: maven
-maven: ## Maven, where it takes one to have Kafka
+maven: ## Maven, where it takes one to have Kafka and Flink
 	@lab/install-maven
 
 .PHONY: artifacts
@@ -68,7 +68,7 @@ unit: $(VENV)/.installed-tests ## tests without a network
 # Three clusters side by side: most of the time, a test waits for its shards.
 # What is of Kafka stays on one of them.
 .PHONY: contract
-contract: $(VENV)/.installed-tests engine maven ## modules against a real PostgreSQL with Citus, a real Kafka
+contract: $(VENV)/.installed-tests engine maven ## modules against a real PostgreSQL with Citus, a real Kafka, a real Flink
 	@lab/make-host-image bss-lab-host:bookworm
 	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 3 tests/contract
 
@@ -80,7 +80,7 @@ molecule: $(VENV)/.installed-tests engine maven ## whole regions: made, broken, 
 test: lint unit contract molecule ## all tests (what CI runs)
 
 .PHONY: bench
-bench: $(VENV)/.installed-tests engine maven ## measure speed (ONLY=kafka: that alone); results in bench/results
+bench: $(VENV)/.installed-tests engine maven ## measure speed (ONLY=flink: that alone); results in bench/results
 	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY) $(ONLY:%=--only %)
 
 .PHONY: reference
