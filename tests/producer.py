@@ -81,6 +81,9 @@ def write(options: argparse.Namespace, record: Record, writer: str) -> int:
             **connection(options, options.username, options.password_file),
             "acks": "all",
             "enable.idempotence": True,
+            # With more in flight, it may send a batch under a new epoch that the broker
+            # has already: https://github.com/confluentinc/librdkafka/issues/4953
+            "max.in.flight.requests.per.connection": 1,
             "delivery.timeout.ms": int(SETTLE_S * 1000),
         }
     )

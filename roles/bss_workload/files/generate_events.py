@@ -328,6 +328,9 @@ def connect(options: argparse.Namespace) -> tuple[Producer, Statistics]:
                 **login,
                 "acks": "all",
                 "enable.idempotence": True,
+                # With more in flight, it may send a batch under a new epoch that the broker
+                # has already: https://github.com/confluentinc/librdkafka/issues/4953
+                "max.in.flight.requests.per.connection": 1,
                 "delivery.timeout.ms": options.delivery_timeout_s * 1000,
                 "request.timeout.ms": min(10_000, options.delivery_timeout_s * 500),
                 # A broker that is back already is not to wait for up to ten seconds.
