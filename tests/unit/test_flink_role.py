@@ -1,11 +1,12 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""When the role flink lets another version come: each case is a host of one play."""
+"""The role flink: when it lets another version come (each case is a host of one play), and files."""
 
 from __future__ import annotations
 
 import json
+import tarfile
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
+
+ROLE = Path(__file__).parents[2] / "roles/flink"
+FLINK = "bss.platform.flink"
 
 CLICKS = {"name": "clicks", "state": "RUNNING", "tasks": {"total": 2, "running": 2}}
 ENDED = {"name": "hourly", "state": "CANCELED", "tasks": {"total": 2, "running": 0}}
@@ -77,7 +82,7 @@ def outcomes(run_play, serve, tmp_path: Path) -> Callable[..., dict[str, dict[st
         steps = [
             {
                 "ansible.builtin.include_role": {
-                    "name": "bss.platform.flink",
+                    "name": FLINK,
                     "tasks_from": entry_point,
                 },
                 "when": "flink_changes_version | default(true)",
@@ -160,3 +165,72 @@ def test_jobs_are_not_suspended_for_a_line_that_could_not_read_them(outcomes) ->
     refused = {name: said["refusal"] for name, said in found.items() if said["refusal"]}
     assert list(refused) == ["older"]
     assert "Flink 2.1 is not made to read what 2.2 saves of jobs (clicks)" in refused["older"]
+
+
+STAMP = {"exists": True, "inode": 12, "mtime": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("marks", "refused"),
+    [
+        ([STAMP, STAMP], ""),
+        # A JobManager whose own mount was lost has written another.
+        ([{**STAMP, "inode": 13}, STAMP], "inode 13 of 1.5 on us-f1, inode 12 of 1.5 on us-t1"),
+        ([{**STAMP, "mtime": 2.5}, STAMP], "inode 12 of 2.5 on us-f1, inode 12 of 1.5 on us-t1"),
+        ([STAMP, {"exists": False}], "inode 12 of 1.5 on us-f1, missing on us-t1"),
+        ([{"exists": False}, {"exists": False}], "missing on us-f1, missing on us-t1"),
+    ],
+)
+def test_a_storage_that_is_not_shared_is_refused(marks, refused, run_play, tmp_path) -> None:
+    said = refuse_storage(run_play, tmp_path, dict(zip(("us-f1", "us-t1"), marks, strict=True)))
+    assert "failed=1" in said if refused else "failed=0" in said, said
+    assert refused in said
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {"us-f1": {"exists": False}, "us-t1": {"exists": False}},  # of another storage
+        {"us-f1": STAMP, "us-t1": None},  # a host that is new
+    ],
+)
+def test_a_check_does_not_miss_marks_that_a_run_writes(marks, run_play, tmp_path) -> None:
+    said = refuse_storage(run_play, tmp_path, marks, "--check")
+    assert "failed=0" in said and "failed=1" not in said, said
+
+
+def refuse_storage(run_play, tmp_path: Path, marks: dict[str, Any], *options: str) -> str:
+    """What Ansible says of the refusal, by hosts that have found these marks."""
+    refusal = yaml.safe_load((ROLE / "tasks/storage.yml").read_text())[-1]
+    assert "ansible.builtin.assert" in refusal
+    inventory = tmp_path / "hosts.json"
+    hosts = {host: {"flink_mark": {"stat": mark}} if mark else {} for host, mark in marks.items()}
+    inventory.write_text(json.dumps({"all": {"hosts": hosts}}), encoding="utf-8")
+    variables = {
+        "region": "us-east",
+        "flink_storage_dir": "/srv/flink",
+        "flink_jobmanagers": ["us-f1"],
+        "flink_taskmanagers": ["us-t1"],
+    }
+    return run_play({"tasks": [refusal]}, *options, inventory=inventory, variables=variables)
+
+
+def test_half_of_a_flink_does_not_count(run_play, tmp_path: Path) -> None:
+    source = tmp_path / "flink-2.2.1/lib"
+    source.mkdir(parents=True)
+    (source / "flink-dist.jar").write_text("whole")
+    archive, home = tmp_path / "flink.tgz", tmp_path / "2.2.1"
+    with tarfile.open(archive, "w:gz") as content:
+        content.add(source.parent, "flink-2.2.1")
+    half = tmp_path / "2.2.1.new/lib"
+    half.mkdir(parents=True)
+    (half / "of_another.jar").write_text("")
+    unpack = {"ansible.builtin.import_role": {"name": FLINK, "tasks_from": "unpack"}}
+    paths = {"flink_home": str(home), "flink_archive": str(archive)}
+
+    said = run_play({"tasks": [unpack]}, "--check", variables=paths)
+    assert "failed=0" in said and not home.exists(), said
+    said = run_play({"tasks": [unpack]}, variables=paths)
+    assert "failed=0" in said, said
+    assert [path.name for path in (home / "lib").iterdir()] == ["flink-dist.jar"]
+    assert not half.exists()
