@@ -234,3 +234,19 @@ def test_half_of_a_flink_does_not_count(run_play, tmp_path: Path) -> None:
     assert "failed=0" in said, said
     assert [path.name for path in (home / "lib").iterdir()] == ["flink-dist.jar"]
     assert not half.exists()
+
+
+def test_jobs_that_run_have_all_tasks_at_work_or_done(run_play) -> None:
+    jobs = [
+        {"jid": "all", "state": "RUNNING", "tasks": {"total": 2, "running": 2, "finished": 0}},
+        {"jid": "bounded", "state": "RUNNING", "tasks": {"total": 2, "running": 1, "finished": 1}},
+        {"jid": "half", "state": "RUNNING", "tasks": {"total": 2, "running": 1, "finished": 0}},
+        {"jid": "ended", "state": "FINISHED", "tasks": {"total": 2, "running": 0, "finished": 2}},
+    ]
+    computed = yaml.safe_load((ROLE / "vars/main.yml").read_text())["flink_jobs_that_run"]
+    require = {"ansible.builtin.assert": {"that": "flink_jobs_that_run == ['all', 'bounded']"}}
+    said = run_play(
+        {"vars": {"flink_jobs_that_run": computed}, "tasks": [require]},
+        variables={"flink_jobs": {"json": {"jobs": jobs}}},
+    )
+    assert "failed=0" in said, said
