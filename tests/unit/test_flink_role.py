@@ -250,3 +250,29 @@ def test_jobs_that_run_have_all_tasks_at_work_or_done(run_play) -> None:
         variables={"flink_jobs": {"json": {"jobs": jobs}}},
     )
     assert "failed=0" in said, said
+
+
+def test_a_plugin_has_a_directory_of_its_own(run_play, tmp_path: Path) -> None:
+    plugin = "org.apache.flink:flink-s3-fs-presto"
+    archive = tmp_path / "artifacts/flink-s3-fs-presto-2.2.1.jar"
+    archive.parent.mkdir()
+    archive.write_text("jar")
+    home = tmp_path / "2.2.1"
+    steps = [
+        {"ansible.builtin.include_role": {"name": FLINK, "tasks_from": "fetch_plugins"}},
+        {
+            "ansible.builtin.include_role": {"name": FLINK, "tasks_from": "install_plugin"},
+            "vars": {"flink_plugin": plugin},
+        },
+    ]
+    said = run_play(
+        {"tasks": steps},
+        variables={
+            "platform_artifacts_dir": str(archive.parent),
+            "flink_home": str(home),
+            "flink_version": "2.2.1",
+            "flink_plugins": [plugin],
+        },
+    )
+    assert "failed=0" in said, said
+    assert (home / "plugins/flink-s3-fs-presto" / archive.name).read_text() == "jar"
