@@ -32,10 +32,13 @@ class Case(NamedTuple):
     runs: str = ""
     """The version that the JobManager says it runs; nothing where it does not answer."""
     jobs: tuple[dict[str, Any], ...] = ()
+    connector: str = "5.0.0-2.2"
+    """That of the JobManager, which is the host itself; declared is 5.0.0-2.2."""
 
     @property
     def variables(self) -> dict[str, Any]:
-        starter = f"export FLINK_LIB_DIR=/opt/flink/{self.starts}/lib FLINK_OPT_DIR=..."
+        starter = f"export FLINK_LIB_DIR=/opt/flink/{self.starts}/lib FLINK_OPT_DIR=...\n"
+        starter += f"jars=(... /opt/flink/flink-sql-connector-kafka-{self.connector}.jar ...)"
         return {
             "declared": self.to,
             "starter": {"content": b64encode(starter.encode()).decode()} if self.starts else {},
@@ -107,7 +110,8 @@ def outcomes(run_play, serve, tmp_path: Path) -> Callable[..., dict[str, dict[st
             variables={
                 "region": "us-east",
                 "flink_version": "{{ declared }}",
-                "flink_jobmanagers": ["us-f1"],
+                "flink_jobmanagers": ["{{ inventory_hostname }}"],
+                "flink_kafka_connector_version": "5.0.0-2.2",
                 "flink_rest_url": serve(cases) + "/{{ inventory_hostname }}",
                 "flink_authority": None,
                 "flink_host_pem": None,
@@ -146,12 +150,14 @@ def test_no_version_comes_while_a_job_runs_or_may_run(outcomes) -> None:
     cases = {
         "running": Case("2.2.1", "2.2.0", "2.2.0", (CLICKS, ENDED)),
         "unknown": Case("2.2.1", "2.2.0"),
+        "connector": Case("2.2.1", "2.2.1", "2.2.1", (CLICKS,), "4.0.1-2.2"),
     }
     found = outcomes(cases, "version", "other_version")
     assert "its jobs, clicks, would not be found again" in found["running"]["refusal"]
     assert "run flink_upgrade" in found["running"]["refusal"]
-    assert "the JobManager on us-f1 does not answer" in found["unknown"]["refusal"]
+    assert "the JobManager on unknown does not answer" in found["unknown"]["refusal"]
     assert "or set flink_version: 2.2.0" in found["unknown"]["refusal"]
+    assert "_version: 5.0.0-2.2 is not 4.0.1-2.2, which" in found["connector"]["refusal"]
 
 
 def test_jobs_are_not_suspended_for_a_line_that_could_not_read_them(outcomes) -> None:
