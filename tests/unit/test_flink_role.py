@@ -282,3 +282,20 @@ def test_a_plugin_has_a_directory_of_its_own(run_play, tmp_path: Path) -> None:
     )
     assert "failed=0" in said, said
     assert (home / "plugins/flink-s3-fs-presto" / archive.name).read_text() == "jar"
+
+
+@pytest.mark.parametrize(("beside_a_jobmanager", "memory_mb"), [(False, 12288), (True, 6144)])
+def test_a_taskmanager_leaves_others_their_memory(
+    beside_a_jobmanager, memory_mb, run_play
+) -> None:
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    sizes = {name: value for name, value in defaults.items() if name.endswith("_mb")}
+    require = {"ansible.builtin.assert": {"that": f"flink_taskmanager_memory_mb == {memory_mb}"}}
+    said = run_play(
+        {"vars": sizes, "tasks": [require]},
+        variables={
+            "ansible_facts": {"memtotal_mb": 16384},
+            "flink_is_jobmanager": beside_a_jobmanager,
+        },
+    )
+    assert "failed=0" in said, said
