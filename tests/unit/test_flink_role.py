@@ -1,7 +1,8 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""The role flink: when it lets another version come (each case is a host of one play), and files."""
+"""The role flink: when it lets another version come, each case a host of one play; what it
+refuses, installs and waits for."""
 
 from __future__ import annotations
 
@@ -285,9 +286,7 @@ def test_a_plugin_has_a_directory_of_its_own(run_play, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("beside_a_jobmanager", "memory_mb"), [(False, 12288), (True, 6144)])
-def test_a_taskmanager_leaves_others_their_memory(
-    beside_a_jobmanager, memory_mb, run_play
-) -> None:
+def test_a_taskmanager_leaves_others_their_memory(beside_a_jobmanager, memory_mb, run_play) -> None:
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     sizes = {name: value for name, value in defaults.items() if name.endswith("_mb")}
     require = {"ansible.builtin.assert": {"that": f"flink_taskmanager_memory_mb == {memory_mb}"}}
