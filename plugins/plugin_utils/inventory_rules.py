@@ -292,6 +292,22 @@ def flink_shares_a_storage(inventory: Inventory) -> Iterator[Refusal]:
             )
 
 
+def kafka_connector_is_of_flink(inventory: Inventory) -> Iterator[Refusal]:
+    """A connector's version ends with the line of Flink that it is made for: 5.0.0-2.2."""
+    names = ("flink_version", "flink_kafka_connector_version")
+    for (flink, connector), hosts in _values(inventory, FLINK, *names):
+        line = ".".join(str(flink).split(".")[:2])
+        if str(connector).rpartition("-")[2] != line:
+            yield Refusal(
+                asked=f"flink_kafka_connector_version: {connector} with flink_version: {flink} "
+                f"({inventory.places(names[1], hosts)})",
+                why="jobs read and write Kafka with a connector that is made for their Flink",
+                found=f"one for Flink {str(connector).rpartition('-')[2]}",
+                remedy=f"set a release of the connector that ends with -{line}, and its "
+                "flink_kafka_connector_checksum",
+            )
+
+
 def jobs_fit_the_slots(inventory: Inventory) -> Iterator[Refusal]:
     """A job takes as many slots as it is parallel."""
     for region, hosts in _regions(inventory).items():
@@ -489,6 +505,7 @@ RULES: tuple[Rule, ...] = (
     topics_fit_the_brokers,
     flink_is_complete,
     flink_shares_a_storage,
+    kafka_connector_is_of_flink,
     jobs_fit_the_slots,
     addresses_are_different,
     citus_runs_on_postgresql,

@@ -31,3 +31,12 @@ def test_what_an_interrupted_run_left_is_distributed_before_the_next_migration()
     )
     modules = [key for task in tasks for key in task if key.startswith("bss.platform.")]
     assert modules == ["bss.platform.citus_distributed_table", "bss.platform.sql_migration"]
+
+
+def test_a_workload_without_a_user_of_kafka_for_flink(run_play: Callable[..., str]) -> None:
+    hand_over = {"name": "bss.platform.bss_workload", "tasks_from": "flink"}
+    said = run_play(
+        {"tasks": [{"ansible.builtin.import_role": hand_over}]},
+        variables={"bss_workload_kafka_applications": []},
+    )
+    assert "skipped=1" in said and "failed=0" in said, said

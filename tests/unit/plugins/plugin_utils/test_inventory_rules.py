@@ -40,6 +40,8 @@ SPECS: dict[str, dict[str, Any]] = {
     "bss_workload_jobs": {"type": "list", "elements": "dict", "default": []},
     "kafka_node_id": {"type": "int", "required": True},
     "flink_storage_dir": {"type": "str", "required": True},
+    "flink_version": {"type": "str", "default": "2.2.1"},
+    "flink_kafka_connector_version": {"type": "str", "default": "5.0.0-2.2"},
     "flink_slots": {"type": "int", "default": 4},
     "flink_parallelism": {"type": "int", "default": 2},
     "platform_foreign_variables": {"type": "list", "elements": "str", "default": []},
@@ -425,6 +427,22 @@ def test_one_address_with_two_ports_is_two_hosts(problems, us_east):
 
 
 # Versions
+
+
+@pytest.mark.parametrize("version", ["2.2.0", "2.2.9"])
+def test_a_kafka_connector_of_flinks_line(version, problems, us_east):
+    with_flink(us_east)["us_east"]["vars"]["flink_version"] = version
+    assert problems(us_east) == []
+
+
+@pytest.mark.parametrize("version", ["2.1.3", "2.20.0", 2.1])
+def test_a_kafka_connector_of_another_line(version, problems, us_east):
+    with_flink(us_east)["us_east"]["vars"]["flink_version"] = version
+    problem = only(problems(us_east))
+    assert problem.startswith(
+        f"flink_kafka_connector_version: 5.0.0-2.2 with flink_version: {version} "
+    )
+    assert "one for Flink 2.2" in problem
 
 
 @pytest.mark.parametrize("where", ["us_east", "citus_worker"])
