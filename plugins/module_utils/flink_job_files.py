@@ -47,6 +47,13 @@ class Snapshot:
     """Seconds since 1970."""
     is_savepoint: bool = True
 
+    def is_at(self, address: str | None) -> bool:
+        """Whether that address is of it; Flink writes ``file:/a``, people ``file:///a``."""
+        path = local_path(self.path)
+        return address == self.path or (
+            path is not None and address is not None and path == local_path(address)
+        )
+
     @property
     def age(self) -> tuple[int, float]:
         """Orders those of one job, the newest last."""

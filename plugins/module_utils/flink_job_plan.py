@@ -19,6 +19,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
     Declaration,
     Present,
     refusal_of_gateway,
+    refusal_of_going_back,
     refusal_of_unknown,
     refusals_of,
     refusals_of_list,
@@ -200,6 +201,8 @@ class _Draft:
             refusals = list(refusals_of_state(job, present, self.current))
             if refusals:
                 return refusals
+        if newest is not None and not job.restart and not newest.is_at(source):
+            return [refusal_of_going_back(job, newest)]
         former = None
         if newest is not None and source == newest.path:
             former = self._former(newest.job_id, present, spec)

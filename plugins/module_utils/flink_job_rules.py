@@ -305,6 +305,17 @@ def refusals_of_state(job: Declaration, present: Present, current: Current) -> I
         )
 
 
+def refusal_of_going_back(job: Declaration, newest: Snapshot) -> Refusal:
+    """A savepoint that was left in the declaration: the job has gone on since."""
+    return Refusal(
+        f"{job}: savepoint {job.savepoint}",
+        f"{newest.path}, which was saved last",
+        "what the job did since that savepoint would be forgotten",
+        "leave savepoint out, and the job goes on from what was saved last; or say restart: true "
+        "as well, for this run only, to go back to that savepoint",
+    )
+
+
 def refusal_of_unknown(job: Declaration, live: Job, current: Current) -> Refusal:
     """A live job that could not be brought back if the new one does not run."""
     first = "" if current.files_are_here else f"run this where {current.savepoints} is mounted, or "

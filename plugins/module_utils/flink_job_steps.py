@@ -18,10 +18,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_acceptance 
     NotAccepted,
     accept,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import (
-    Snapshot,
-    local_path,
-)
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import Snapshot
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import (
     Former,
     JobPlan,
@@ -228,7 +225,7 @@ class Steps:
     def _origin(self, name: str, job: Job, restored: str) -> Former | None:
         """The former job that had saved what this one was started from, if it ran another spec."""
         for each in self._snapshots(name):
-            if local_path(each.path) == local_path(restored):
+            if each.is_at(restored):
                 spec = self.files.record(name, each.job_id)
                 if spec is not None and spec.mark != job.mark.spec:
                     return Former(each.job_id, spec)

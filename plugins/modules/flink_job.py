@@ -85,8 +85,11 @@ options:
     choices: [savepoint, last_state, stateless]
   savepoint:
     description:
-      - Address of a savepoint or checkpoint to start from instead of what was saved last. It
-        counts where the job does not run, and with O(restart).
+      - Address of a savepoint or checkpoint to start from. It counts where the job does not run,
+        and with O(restart).
+      - Where the job has saved something else, going back to that address needs O(restart), and is
+        refused without. So an address that was left in the declaration takes no job back by
+        mistake.
     type: str
   savepoint_format:
     description:

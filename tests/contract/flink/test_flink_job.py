@@ -156,6 +156,23 @@ def test_suspended_jobs_go_on_from_where_they_were(operator: Operator) -> None:
     assert seen < printed < operator.counts_above(name, printed) < printed + 100
 
 
+def test_a_savepoint_that_was_left_in_the_declaration_takes_no_job_back(
+    operator: Operator,
+) -> None:
+    name = operator.cluster.name()
+    operator.done(operator.counting(name))
+    operator.counts_above(name, 20)
+    early = operator.done({"name": name, "state": "suspended"})["jobs"][0]["savepoint"]
+    left = operator.counting(name, savepoint=early)
+    operator.done(left)
+    operator.counts_above(name, max(operator.counts(name)) + 50)
+    operator.done({"name": name, "state": "suspended"})
+    printed = max(operator.counts(name))
+    assert "would be forgotten" in operator.refused(left)
+    operator.done(operator.counting(name))
+    assert operator.counts_above(name, printed) < printed + 100
+
+
 def test_lost_with_the_jobmanager_and_resumed(operator: Operator) -> None:
     """Without high availability, Flink forgets all: only its directories tell."""
     suspended, running = operator.cluster.name(), operator.cluster.name()

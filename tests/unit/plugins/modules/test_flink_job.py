@@ -175,7 +175,19 @@ def test_no_id_is_used_twice(there: Present, generation: int) -> None:
         (job(), present(), None, True),
         (job(), present(snapshots=(saved(1), saved(2))), saved(2).path, False),
         (job(), present(snapshots=(saved(1), saved(2, 5, False))), saved(2, 5, False).path, False),
-        (job(savepoint="file:///x"), present(snapshots=(saved(2),)), "file:///x", False),
+        (job(savepoint="file:///x"), present(), "file:///x", False),
+        (
+            job(savepoint="file:///x", restart=True),
+            present(snapshots=(saved(2),)),
+            "file:///x",
+            False,
+        ),
+        (
+            job(savepoint=saved(2).path.replace("///", "/")),
+            present(snapshots=(saved(1), saved(2))),
+            saved(2).path.replace("///", "/"),
+            False,
+        ),
         (job(upgrade_mode="stateless"), present(snapshots=(saved(2),)), None, True),
         (job(NEW), present(live(), snapshots=(saved(0),)), None, False),
         (job(NEW, savepoint="file:///x"), present(live()), None, False),
@@ -197,7 +209,7 @@ def test_what_a_job_starts_from(
         (job(NEW), present(snapshots=(saved(2),)), identity(2)),
         (job(restart=True), present(live()), None),  # the same would fail again
         (job(), present(snapshots=(saved(2),)), None),
-        (job(NEW, savepoint="file:///x"), present(snapshots=(saved(2),)), None),
+        (job(NEW, savepoint="file:///x", restart=True), present(snapshots=(saved(2),)), None),
     ],
 )
 def test_what_is_brought_back(declared: Declaration, there: Present, former: str | None) -> None:
@@ -280,6 +292,8 @@ def test_what_does_not_run_is_watched_and_no_change() -> None:
             "write shop.Clicks, if that is meant",
         ),
         (job(savepoint="file:///x"), present(savepoint_is_missing=True), "no savepoint there"),
+        (job(savepoint="file:///x"), present(snapshots=(saved(2),)), "would be forgotten"),
+        (job(NEW, savepoint=saved(1).path), present(snapshots=(saved(1), saved(2))), "restart"),
     ],
 )
 def test_refusals(declared: Declaration, there: Present, words: str) -> None:
