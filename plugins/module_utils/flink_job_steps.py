@@ -154,8 +154,9 @@ class Steps:
         self._remember(job_id, outcome)
 
         def kept() -> str | None:
-            own = [each.path for each in self._snapshots(name, job_id) if each.is_savepoint]
-            return own[-1] if own else None
+            own = self._snapshots(name, job_id)
+            # One that is older than a checkpoint is not that of this stop.
+            return own[-1].path if own and own[-1].is_savepoint else None
 
         directory = self.files.directory_of(name, job_id)
         outcome.savepoint = outcome.saved = stop_with_savepoint(
