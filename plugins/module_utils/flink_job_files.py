@@ -107,8 +107,9 @@ class JobFiles:
             kept = home / f"{spec.jar_sha256}.jar"
             if spec.jar and not kept.exists():
                 _replace(kept, lambda part: shutil.copyfile(spec.jar, part))
-            record = json.dumps(spec.to_record(), indent=1)
-            _replace(home / f"{job_id}.json", lambda part: part.write_text(record, "utf-8"))
+            if self.record(name, job_id) is None:
+                record = json.dumps(spec.to_record(), indent=1)
+                _replace(home / f"{job_id}.json", lambda part: part.write_text(record, "utf-8"))
 
         _tried(write, home)
 

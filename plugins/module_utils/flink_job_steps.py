@@ -100,6 +100,9 @@ class Steps:
 
     def apply(self, decided: JobPlan) -> None:
         """Do the plan. Raises PlatformError; what was done before stays."""
+        for action in decided.actions:  # what cannot be kept, stops no job
+            if "start" in action.options:
+                self.submission.keep(action.options["start"])
         for action in decided.actions:
             options = action.options
             name = options["name"]

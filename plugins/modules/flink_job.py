@@ -382,7 +382,7 @@ def run(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     jobs = {each["name"]: dict(each) for each in decided.jobs}
     if decided.changed or decided.refusals or decided.watched:
         files = files or read_files(read_settings(api), options["savepoint_dir"])
-        submission = Submission(api, files, gateway)
+        submission = Submission(api, files, gateway, options["accept_timeout"])
         steps = Steps(submission, options["savepoint_timeout"], options["accept_timeout"])
         decided = refused_too(decided, submission.objections(decided, check_mode))
         decided.raise_if_refused()

@@ -17,8 +17,12 @@ from ansible_collections.bss.platform.plugins.module_utils import (
     flink_job_acceptance,
     flink_job_savepoints,
     flink_job_steps,
+    flink_job_submission,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import JobFiles
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import (
+    CannotUseFiles,
+    JobFiles,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import plan
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules import (
     Current,
@@ -29,7 +33,11 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_steps import Steps
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import Job
-from ansible_collections.bss.platform.plugins.module_utils.flink_rest import FlinkRefused
+from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
+    AnswerLost,
+    CannotReachFlink,
+    FlinkRefused,
+)
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
 
 NAME = "totals"
@@ -167,7 +175,13 @@ def _shown(job: Job) -> dict[str, Any]:
 @pytest.fixture
 def flink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFlink:
     clock = Clock()
-    for module in (flink_job_acceptance, flink_job_savepoints, flink_job_steps):
+    timed = (
+        flink_job_acceptance,
+        flink_job_savepoints,
+        flink_job_steps,
+        flink_job_submission,
+    )
+    for module in timed:
         monkeypatch.setattr(module, "time", clock)
     fake = FakeFlink(tmp_path)
     fake.savepoints.mkdir()
@@ -176,7 +190,8 @@ def flink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeFlink:
 
 
 def steps_of(flink: FakeFlink, files: JobFiles) -> Steps:
-    return Steps(Submission(flink, files, flink), 60, ACCEPT_S)  # type: ignore[arg-type]
+    submission = Submission(flink, files, flink, ACCEPT_S)  # type: ignore[arg-type]
+    return Steps(submission, 60, ACCEPT_S)
 
 
 def apply(flink: FakeFlink, declared: Declaration) -> Steps:
@@ -211,3 +226,48 @@ def test_an_older_savepoint_is_not_taken_for_that_of_the_stop(flink: FakeFlink) 
     flink.dies_at_stop = True
     assert "ended before its savepoint was made" in failed(flink, Declaration(NAME, NEW))
     assert not re.search("start ", str(flink.sent))
+
+
+def test_what_cannot_be_kept_stops_no_job(
+    flink: FakeFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flink.run(identity(1))
+    keep = JobFiles.keep
+
+    def is_full(files: JobFiles, name: str, of_job: str, spec: Spec) -> None:
+        if spec == NEW:
+            raise CannotUseFiles("no space left")
+        keep(files, name, of_job, spec)
+
+    monkeypatch.setattr(JobFiles, "keep", is_full)
+    assert "no space left" in failed(flink, Declaration(NAME, NEW))
+    assert flink.sent == []
+
+
+def test_a_gateway_that_is_restarted_is_waited_for(flink: FakeFlink) -> None:
+    flink.run(identity(1))
+    flink.lost = [CannotReachFlink("refused")] * 20
+    apply(flink, Declaration(NAME, NEW))
+    (live,) = [each for each in flink.jobs.values() if each.is_live]
+    assert live.job_id == identity(2, NEW)
+
+
+def test_a_gateway_that_stays_away_is_told_with_the_way_on(flink: FakeFlink) -> None:
+    flink.run(identity(1))
+    flink.lost = [CannotReachFlink("refused")] * 1000
+    message = failed(flink, Declaration(NAME, NEW))
+    assert "accept_timeout" in message and "run the same again, which starts from file:" in message
+
+
+def test_a_submission_that_was_heard_is_not_sent_again(
+    flink: FakeFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = FakeFlink.submit
+
+    def deaf(fake: FakeFlink, *arguments: Any) -> None:
+        start(fake, *arguments)
+        raise AnswerLost("cut")
+
+    monkeypatch.setattr(FakeFlink, "submit", deaf)
+    apply(flink, Declaration(NAME, NEW))
+    assert flink.sent == [f"start {identity(1, NEW)}"]

@@ -20,6 +20,7 @@ from ansible_collections.bss.platform.plugins.module_utils import (
     flink_job_acceptance,
     flink_job_savepoints,
     flink_job_steps,
+    flink_job_submission,
     flink_rest,
     flink_sql_gateway,
 )
@@ -384,7 +385,13 @@ def flink(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     scripted = ScriptedFlink(capsys)
     monkeypatch.setattr(flink_rest, "open_url", scripted.open_url)
     clock = Clock()
-    timed = (flink_job_acceptance, flink_job_savepoints, flink_job_steps, flink_sql_gateway)
+    timed = (
+        flink_job_acceptance,
+        flink_job_savepoints,
+        flink_job_steps,
+        flink_job_submission,
+        flink_sql_gateway,
+    )
     for module in timed:
         monkeypatch.setattr(module, "time", clock)
     return scripted
