@@ -298,10 +298,11 @@ def refusals_of_state(job: Declaration, present: Present, current: Current) -> I
     elif present.newest is None and not current.files_are_here:
         yield Refusal(
             f"{job}",
-            f"no live job of that name, and {current.savepoints} cannot be read on this host",
+            f"no live job of that name, and no {current.savepoints}, or no directory of "
+            "checkpoints, on this host",
             "whether there is state to start from cannot be known",
-            "run this where Flink's savepoints and checkpoints are mounted, or name one in "
-            "savepoint, or start the job anew with upgrade_mode: stateless",
+            "run this where both are mounted (or create them, if Flink has not yet), or name a "
+            "savepoint in savepoint, or start the job anew with upgrade_mode: stateless",
         )
 
 

@@ -41,7 +41,6 @@ class Job:
     running: int = 0
     """Tasks that run, or have done all that they had to: a source may have come to its end."""
     started_ms: int = 0
-    ended_ms: int = -1
     quiet_ms: int = STEADY_MS
     """How long nothing has happened to it or its tasks."""
 
@@ -93,6 +92,7 @@ class Checkpoints:
     """Of the last checkpoint that is kept; a job that was stopped keeps none."""
     latest_ms: int | None = None
     savepoint: str | None = None
+    savepoint_ms: int | None = None
     restored: str | None = None
     """What the job was started from."""
 
@@ -115,7 +115,6 @@ def read_jobs(api: Api) -> list[Job]:
             each["tasks"]["total"],
             each["tasks"]["running"] + each["tasks"]["finished"],
             each["start-time"],
-            each["end-time"],
             each["start-time"] + each["duration"] - each["last-modification"],
         )
         for each in api.get("/jobs/overview")["jobs"]
@@ -173,6 +172,7 @@ def read_checkpoints(api: Api, job_id: str) -> Checkpoints:
         latest=(kept or {}).get("external_path"),
         latest_ms=(latest["completed"] or {}).get("latest_ack_timestamp"),
         savepoint=(latest["savepoint"] or {}).get("external_path"),
+        savepoint_ms=(latest["savepoint"] or {}).get("latest_ack_timestamp"),
         restored=(latest["restored"] or {}).get("external_path"),
     )
 

@@ -1,0 +1,163 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""What there is of a job, as Flink and its directories tell it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_declarations import (
+    read_declarations,
+)
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import (
+    CannotUseFiles,
+    JobFiles,
+)
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import plan
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules import (
+    OPTIONS,
+    Declaration,
+)
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, job_id
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_state import read_current
+
+NAME = "totals"
+SPEC = Spec(sql="INSERT INTO a SELECT 1")
+ID = job_id(NAME, SPEC.mark, 1)
+JOB = Declaration(NAME, SPEC)
+
+
+class FakeApi:
+    """Stands for a JobManager that remembers one job, which was cancelled."""
+
+    url = "https://f1:8081"
+
+    def __init__(self, home: str) -> None:
+        self.says: dict[str, Any] = {
+            "/jobs/overview": {"jobs": []},
+            "/overview": {
+                "flink-version": "2.2.1",
+                "taskmanagers": 1,
+                "slots-total": 4,
+                "slots-available": 4,
+            },
+            "/jobmanager/config": [
+                {"key": "execution.checkpointing.savepoint-dir", "value": f"{home}/savepoints"},
+                {"key": "execution.checkpointing.dir", "value": f"{home}/checkpoints"},
+            ],
+        }
+
+    def get(self, path: str) -> Any:
+        return self.says[path]
+
+    def has_ended(self, **latest: Any) -> None:
+        self.says["/jobs/overview"] = {
+            "jobs": [
+                {
+                    "jid": ID,
+                    "name": NAME,
+                    "state": "CANCELED",
+                    "tasks": {"total": 1, "running": 0, "finished": 0},
+                    "start-time": 1,
+                    "end-time": 2,
+                    "duration": 1,
+                    "last-modification": 2,
+                }
+            ]
+        }
+        self.says[f"/jobs/{ID}/checkpoints/config"] = {"interval": 1000}
+        self.says[f"/jobs/{ID}/checkpoints"] = {
+            "counts": {"completed": 9, "failed": 0},
+            "latest": {"completed": None, "savepoint": None, "restored": None, **latest},
+        }
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> JobFiles:
+    for directory in ("savepoints", "checkpoints"):
+        (tmp_path / directory).mkdir()
+    return JobFiles(f"file://{tmp_path}/savepoints", f"file://{tmp_path}/checkpoints")
+
+
+def save(tmp_path: Path, kind: str = "chk-1") -> Path:
+    metadata = tmp_path / "checkpoints" / ID / kind / "_metadata"
+    metadata.parent.mkdir(parents=True)
+    metadata.touch()
+    return metadata
+
+
+def test_what_was_saved_last_is_the_newest(tmp_path: Path) -> None:
+    """A savepoint of Monday, checkpoints up to Friday; the storage is elsewhere."""
+    api = FakeApi("s3://b")
+    api.has_ended(
+        savepoint={"external_path": "s3://b/savepoint-1", "latest_ack_timestamp": 1_000},
+        completed={"external_path": "s3://b/chk-9", "latest_ack_timestamp": 5_000},
+    )
+    current, _ = read_current(api, [JOB], None)  # type: ignore[arg-type]
+    newest = current.jobs[NAME].newest
+    assert newest is not None and newest.path == "s3://b/chk-9"
+
+
+@pytest.mark.parametrize("directory", ["savepoints", "checkpoints"])
+def test_storage_that_is_not_mounted_is_not_empty(
+    files: JobFiles, tmp_path: Path, directory: str
+) -> None:
+    api = FakeApi(f"file://{tmp_path}")
+    api.has_ended()
+    files.keep(NAME, ID, SPEC)
+    shutil.rmtree(tmp_path / directory)
+    current, _ = read_current(api, [JOB], None)  # type: ignore[arg-type]
+    assert not current.files_are_here
+    assert current.jobs[NAME].lost
+
+
+def test_an_empty_savepoint_is_none() -> None:
+    entry = {**dict.fromkeys(OPTIONS), "name": NAME, "sql": SPEC.sql, "savepoint": ""}
+    assert read_declarations([entry])[0].savepoint is None
+
+
+def test_directories_that_only_flinks_user_may_enter(
+    files: JobFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    with pytest.raises(CannotUseFiles, match="become: true"):
+        assert files.are_here
+
+
+def test_a_checkpoint_that_vanishes_while_it_is_looked_at(
+    files: JobFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vanishing = save(tmp_path)
+    save(tmp_path, "chk-2")
+    stat = Path.stat
+
+    def vanish(path: Path, **options: Any) -> Any:
+        if path == vanishing and vanishing.parent.exists():
+            shutil.rmtree(vanishing.parent)
+        return stat(path, **options)
+
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda home, pattern: list(glob(home, pattern)))
+    monkeypatch.setattr(Path, "stat", vanish)
+    (left,) = files.snapshots(NAME)
+    assert left.path.endswith("chk-2")
+
+
+def test_what_was_kept_of_a_job_that_was_never_accepted_is_dropped_too(
+    files: JobFiles, tmp_path: Path
+) -> None:
+    api = FakeApi(f"file://{tmp_path}")
+    drop = [Declaration(NAME, state="absent", drop_state=True)]
+    files.keep(NAME, ID, SPEC)
+    current, _ = read_current(api, drop, None)  # type: ignore[arg-type]
+    assert plan(current, drop, 5, True).sentences == [f"forget what {NAME} ran, and its last state"]
+    files.forget_all_but(NAME, ())
+    current, _ = read_current(api, drop, None)  # type: ignore[arg-type]
+    assert not plan(current, drop, 5, True).changed
