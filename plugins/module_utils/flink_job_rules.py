@@ -56,8 +56,19 @@ GOVERNED = {
     "execution.state-recovery.path": "savepoint",
     "execution.state-recovery.claim-mode": "savepoint",
     "execution.state-recovery.ignore-unclaimed-state": "allow_non_restored_state",
+    # As they were called before Flink 2; it still takes them.
+    "execution.savepoint.path": "savepoint",
+    "execution.savepoint-restore-mode": "savepoint",
+    "execution.savepoint.ignore-unclaimed-state": "allow_non_restored_state",
 }
 """Settings that options of the module stand for."""
+
+OF_CLUSTER = (
+    "execution.checkpointing.dir",
+    "state.checkpoints.dir",
+    "execution.checkpointing.externalized-checkpoint-retention",
+)
+"""Settings by which what a job saved last is found again; a job must not have its own."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,8 @@ class Present:
     """What former jobs ran, by their id, as far as it is known."""
     parallelism: int = 0
     """Slots that the live job takes."""
+    keeps_checkpoints: bool = True
+    """Whether the live job's last checkpoint stays when it is cancelled."""
     savepoint_is_missing: bool = False
     """Whether the declared savepoint is looked for in vain on this host."""
 
@@ -171,6 +184,14 @@ def refusals_of(job: Declaration, present: Present, gateway: bool) -> Iterator[R
             "a job that is not to run",
             "a job is stopped with a savepoint anyway, and one that is stopped cannot restart",
             "leave that option out, or declare the job present",
+        )
+    if job.upgrade_mode == "last_state" and not present.keeps_checkpoints and not job.drop_state:
+        yield Refusal(
+            f"{job}: upgrade_mode last_state",
+            f"job {present.job}, whose checkpoints Flink deletes when it is cancelled",
+            "nothing would be left to go on from",
+            "use upgrade_mode: savepoint; for jobs to come, set execution.checkpointing."
+            "externalized-checkpoint-retention of the cluster to RETAIN_ON_CANCELLATION",
         )
     if job.drop_state and job.state != "absent":
         yield Refusal(
@@ -262,6 +283,13 @@ def _refusals_of_settings(job: Declaration) -> Iterator[Refusal]:
             f"the option {GOVERNED[key]}",
             "the option stands for that setting",
             f"use {GOVERNED[key]} instead",
+        )
+    for key in sorted({*config} & {*OF_CLUSTER}):
+        yield Refusal(
+            f"{job}: config {key}",
+            "a setting of the whole cluster",
+            "what the job saves would not be found again",
+            "leave it out, or set it in the configuration of JobManager and SQL Gateway",
         )
     parallelism = job.spec.parallelism if job.spec else None
     if parallelism is not None and parallelism < 1:

@@ -26,6 +26,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import owner_of
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
     Job,
+    keeps_checkpoints,
     read_checkpoints,
     read_cluster,
     read_jobs,
@@ -127,6 +128,11 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
         lost=tuple(lost),
         snapshots=tuple(sorted(snapshots, key=lambda snapshot: snapshot.age)),
         records=records,
+        keeps_checkpoints=(
+            declared.upgrade_mode != "last_state"
+            or not there.live
+            or keeps_checkpoints(api, there.live[0].job_id)
+        ),
         parallelism=read_parallelism(api, there.live[0].job_id) if there.live else 0,
         savepoint_is_missing=bool(declared.savepoint and not _is_there(declared.savepoint, here)),
     )

@@ -168,10 +168,15 @@ class Steps:
 
     def _cancel(self, name: str, job_id: str, outcome: Outcome) -> None:
         self._remember(job_id, outcome)
-        latest = read_checkpoints(self.api, job_id).latest
         cancel(self.api, job_id, self.save_timeout_s)
         kept = self._snapshots(name, job_id)
-        outcome.saved = kept[-1].path if kept else latest
+        checkpoints = read_checkpoints(self.api, job_id)
+        if kept:
+            outcome.saved = kept[-1].path
+        elif not checkpoints.completed:  # it has nothing but what it was started from
+            outcome.saved = checkpoints.restored
+        elif not self.files.are_here:
+            outcome.saved = checkpoints.latest
 
     def _remember(self, job_id: str, outcome: Outcome) -> None:
         with suppress(CannotReachFlink, FlinkRefused):  # only for the words of a later message
@@ -207,8 +212,12 @@ class Steps:
     ) -> NoReturn:
         """End the new job and start what ran before; always raises, with ``cause`` in it."""
         self._end(cause.job_id)
-        for each in self._snapshots(name, cause.job_id):  # nobody is to go on from these
-            dispose(self.api, each.path, self.save_timeout_s)
+        left = ""
+        try:
+            for each in self._snapshots(name, cause.job_id):  # nobody is to go on from these
+                dispose(self.api, each.path, self.save_timeout_s)
+        except PlatformError as error:  # more matters that what ran before runs again
+            left = f" {error}"
         generation = mark_of(cause.job_id).generation + 1
         start = Start(Declaration(name), former.spec, generation, source, empty=source is None)
         said = f"Job {name} was not accepted with its new spec (job {cause.job_id}): {cause}."
@@ -221,9 +230,10 @@ class Steps:
                 f"too: {error}. Nothing of it is lost: mend what both speak of, declare what is to "
                 "run and run this again."
             ) from error
+        whence = f", from {source}" if source else ""
         raise FormerBroughtBack(
-            f"{said} What ran before runs again as job {back}"
-            f"{f', from {source}' if source else ''}. Correct the new spec and run this again."
+            f"{said} What ran before runs again as job {back}{whence}. Correct the new spec and "
+            f"run this again.{left}"
         )
 
     def _origin(self, name: str, job: Job, restored: str) -> Former | None:

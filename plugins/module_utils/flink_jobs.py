@@ -177,6 +177,12 @@ def read_checkpoints(api: Api, job_id: str) -> Checkpoints:
     )
 
 
+def keeps_checkpoints(api: Api, job_id: str) -> bool:
+    """Whether the last checkpoint of the job stays when it is cancelled."""
+    kept = api.get(f"/jobs/{job_id}/checkpoints/config")["externalization"]
+    return bool(kept["enabled"] and not kept["delete_on_cancellation"])
+
+
 def read_failures(api: Api, job_id: str, after_ms: int = 0) -> Failures:
     """How often the job failed since then, as far as Flink remembers, and why the last time."""
     try:

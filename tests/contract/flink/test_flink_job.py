@@ -296,9 +296,19 @@ def test_a_job_that_completes_no_checkpoint_is_not_accepted(operator: Operator) 
     operator.done(operator.counting(name))
     seen = operator.counts_above(name, 5)
     config = {"execution.checkpointing.interval": "10 min"}
-    never = {"execution.checkpointing.dir": "file:///proc/nowhere", **config}
-    message = operator.failed(operator.counting(name, config=never), accept_timeout=15)
-    assert "nowhere" in message and "runs again" in message
+    never = {"execution.checkpointing.checkpoints-after-tasks-finish": "false", **config}
+    ending = operator.counting(name, config=never, allow_non_restored_state=True)
+    ending["sql"] = (
+        ending["sql"]
+        .replace(
+            "CREATE TABLE counts",
+            "CREATE TABLE one (id INT) WITH ('connector' = 'datagen', 'number-of-rows' = '1');"
+            "CREATE TABLE counts",
+        )
+        .replace("FROM seen", "FROM (SELECT id FROM seen UNION ALL SELECT id FROM one)")
+    )
+    message = operator.failed(ending, accept_timeout=15)
+    assert "no checkpoint is completed" in message and "runs again" in message
     assert operator.counts_above(name, max(operator.counts(name))) > seen
     # One is asked for where the interval is long.
     operator.declared(operator.counting(name, config=config))

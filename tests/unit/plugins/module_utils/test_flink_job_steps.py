@@ -79,6 +79,8 @@ class FakeFlink:
     """When a job failed."""
     lost: list[Exception] = field(default_factory=list)
     """What befalls the next submissions."""
+    retains: bool = False
+    """Whether a job that is cancelled leaves a checkpoint."""
     undisposable: bool = False
     dies_at_stop: bool = False
 
@@ -140,6 +142,8 @@ class FakeFlink:
         elif method == "PATCH":
             of_job = path.split("/")[2].split("?")[0]
             self.jobs[of_job] = replace(self.jobs[of_job], state="CANCELED", running=0)
+            if self.retains:
+                self.save(of_job, "chk-9")
         elif path.endswith("/stop") and self.dies_at_stop:
             self.jobs.clear()
         elif path.endswith("/stop"):
@@ -271,3 +275,29 @@ def test_a_submission_that_was_heard_is_not_sent_again(
     monkeypatch.setattr(FakeFlink, "submit", deaf)
     apply(flink, Declaration(NAME, NEW))
     assert flink.sent == [f"start {identity(1, NEW)}"]
+
+
+@pytest.mark.parametrize("mode", ["last_state", "stateless"])
+def test_a_job_without_a_checkpoint_of_its_own_has_what_it_was_started_from(
+    flink: FakeFlink, mode: str
+) -> None:
+    origin = flink.save(identity(1))
+    flink.run(identity(2), origin)
+    flink.completed = {identity(2): 0, identity(3, NEW): 0}
+    message = failed(flink, Declaration(NAME, NEW, upgrade_mode=mode))
+    assert "runs again" in message
+    sources = {of_job: source for of_job, source in flink.sources.items() if of_job[-1] > "2"}
+    assert sources == {
+        identity(3, NEW): origin if mode == "last_state" else None,
+        identity(4): origin,
+    }
+
+
+def test_what_cannot_be_disposed_of_does_not_keep_the_former_job_away(flink: FakeFlink) -> None:
+    flink.run(identity(1))
+    flink.completed = {identity(2, NEW): 0}
+    flink.retains = flink.undisposable = True
+    message = failed(flink, Declaration(NAME, NEW))
+    assert "runs again" in message and "cannot dispose of" in message
+    (live,) = [each for each in flink.jobs.values() if each.is_live]
+    assert live.job_id == identity(3)

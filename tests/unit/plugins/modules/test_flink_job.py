@@ -280,6 +280,21 @@ def test_what_does_not_run_is_watched_and_no_change() -> None:
         (job(replace(OLD, parallelism=0)), present(), "nothing would run"),
         (job(replace(OLD, parallelism=4)), present(), "4 slots"),
         (job(replace(OLD, config={"pipeline.name": "x"})), present(), "use name instead"),
+        (
+            job(replace(OLD, config={"execution.checkpointing.dir": "file:///x"})),
+            present(),
+            "would not be found again",
+        ),
+        (
+            job(replace(OLD, config={"execution.savepoint.path": "file:///x"})),
+            present(),
+            "use savepoint instead",
+        ),
+        (
+            job(NEW, upgrade_mode="last_state"),
+            present(live(), keeps_checkpoints=False),
+            "nothing would be left to go on from",
+        ),
         (job(replace(OLD, args=("a",))), present(), "only a jar has a main()"),
         (job(Spec(sql="CREATE TABLE a")), present(), "none of its statements starts a job"),
         (job(Spec(sql="INSERT INTO a SELECT 1; INSERT INTO b SELECT 1")), present(), "EXECUTE"),
