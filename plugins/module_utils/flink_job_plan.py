@@ -51,14 +51,6 @@ class Step(Enum):
 
 
 @dataclass(frozen=True)
-class Former:
-    """What is brought back where a new job is not accepted."""
-
-    job_id: str
-    spec: Spec
-
-
-@dataclass(frozen=True)
 class Start:
     """A job that is to be started."""
 
@@ -69,8 +61,8 @@ class Start:
     """The savepoint or checkpoint that it starts from; None: what the step before has saved."""
     empty: bool = False
     """Whether it starts without state."""
-    former: Former | None = None
-    """None where there is none that ran something else."""
+    former: Spec | None = None
+    """What is brought back where this is not accepted; None where nothing else ran."""
 
     @property
     def job_id(self) -> str:
@@ -217,7 +209,7 @@ class _Draft:
         if live.mark.spec != spec.mark and live.job_id not in present.records:
             return [refusal_of_unknown(job, live, self.current)]
         former = self._former(live.job_id, present, spec)
-        if former is not None and former.spec.sql is not None and not self.gateway:
+        if former is not None and former.sql is not None and not self.gateway:
             return [refusal_of_gateway(job, live)]
         self.freed += present.parallelism
         if job.upgrade_mode == "savepoint":
@@ -234,9 +226,9 @@ class _Draft:
         return []
 
     @staticmethod
-    def _former(of_job: str, present: Present, spec: Spec) -> Former | None:
+    def _former(of_job: str, present: Present, spec: Spec) -> Spec | None:
         known = present.records.get(of_job)
-        return Former(of_job, known) if known is not None and known.mark != spec.mark else None
+        return known if known is not None and known.mark != spec.mark else None
 
     def _stop(self, job: Declaration, live: Job) -> None:
         sentence = f"stop {job.name} (job {live.job_id}) with a savepoint"
@@ -256,7 +248,7 @@ class _Draft:
         present: Present,
         spec: Spec,
         source: str | None,
-        former: Former | None,
+        former: Spec | None,
         live: Job | None = None,
     ) -> None:
         empty = job.upgrade_mode == "stateless" if source is None else False

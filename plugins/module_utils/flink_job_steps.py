@@ -20,7 +20,6 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_acceptance 
 )
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import Snapshot
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import (
-    Former,
     JobPlan,
     Start,
     Step,
@@ -32,7 +31,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_savepoints 
     stop_with_savepoint,
     take_savepoint,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import mark_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, mark_of
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
     Job,
@@ -208,7 +207,7 @@ class Steps:
             outcome.downtime_ms = round((ran - outcome.stopped) * 1000)
 
     def _bring_back(
-        self, name: str, former: Former, source: str | None, cause: NotAccepted
+        self, name: str, former: Spec, source: str | None, cause: NotAccepted
     ) -> NoReturn:
         """End the new job and start what ran before; always raises, with ``cause`` in it."""
         self._end(cause.job_id)
@@ -219,7 +218,7 @@ class Steps:
         except PlatformError as error:  # more matters that what ran before runs again
             left = f" {error}"
         generation = mark_of(cause.job_id).generation + 1
-        start = Start(Declaration(name), former.spec, generation, source, empty=source is None)
+        start = Start(Declaration(name), former, generation, source, empty=source is None)
         said = f"Job {name} was not accepted with its new spec (job {cause.job_id}): {cause}."
         try:
             back = self.submission.submit(start, source)
@@ -236,13 +235,13 @@ class Steps:
             f"run this again.{left}"
         )
 
-    def _origin(self, name: str, job: Job, restored: str) -> Former | None:
-        """The former job that had saved what this one was started from, if it ran another spec."""
+    def _origin(self, name: str, job: Job, restored: str) -> Spec | None:
+        """What the job ran that had saved what this one was started from, if it was another."""
         for each in self._snapshots(name):
             if each.is_at(restored):
                 spec = self.files.record(name, each.job_id)
                 if spec is not None and spec.mark != job.mark.spec:
-                    return Former(each.job_id, spec)
+                    return spec
         return None
 
     def _snapshots(self, name: str, job_id: str | None = None) -> list[Snapshot]:

@@ -206,16 +206,15 @@ def test_what_a_job_starts_from(
 @pytest.mark.parametrize(
     ("declared", "there", "former"),
     [
-        (job(NEW), present(live()), identity(1)),
-        (job(NEW), present(snapshots=(saved(2),)), identity(2)),
+        (job(NEW), present(live()), OLD),
+        (job(NEW), present(snapshots=(saved(2),)), OLD),
         (job(restart=True), present(live()), None),  # the same would fail again
         (job(), present(snapshots=(saved(2),)), None),
         (job(NEW, savepoint="file:///x", restart=True), present(snapshots=(saved(2),)), None),
     ],
 )
-def test_what_is_brought_back(declared: Declaration, there: Present, former: str | None) -> None:
-    start = start_of(planned(declared, there))
-    assert (start.former.job_id if start.former else None) == former
+def test_what_is_brought_back(declared: Declaration, there: Present, former: Spec | None) -> None:
+    assert start_of(planned(declared, there)).former == former
 
 
 @pytest.mark.parametrize(
