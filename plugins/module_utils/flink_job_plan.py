@@ -18,6 +18,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
     Current,
     Declaration,
     Present,
+    refusal_of_dropping,
     refusal_of_gateway,
     refusal_of_going_back,
     refusal_of_unknown,
@@ -93,26 +94,29 @@ def is_settled(job: Declaration, present: Present) -> bool:
 def plan(
     current: Current, declared: Sequence[Declaration], keep_savepoints: int, gateway: bool
 ) -> JobPlan:
-    """What to do, job by job in the order of the list.
+    """What to do, job by job in the order of the list; those that end come first.
+
+    These free slots, which others may need. The same refuses a job that would wait for slots that
+    only a job after it frees.
 
     ``keep_savepoints`` is how many of a job's savepoints stay when one is made; ``gateway`` says
     whether there is a SQL Gateway.
     """
     draft = _Draft(current, keep_savepoints, gateway)
     refusals = list(refusals_of_list(declared))
-    for each in declared:
+    for each in sorted(declared, key=lambda job: job.is_wanted):
         present = current.jobs.get(each.name, Present())
         wrong = list(refusals_of(each, present, gateway))
         refusals += wrong
         if not wrong:
             refusals += draft.add(each, present)
-    refusals += refusals_of_slots(draft.starting, draft.freed, current.cluster)
+    refusals += draft.short
     return JobPlan(
         actions=tuple(draft.actions),
         before=draft.before,
         after=draft.after,
         refusals=tuple(refusals),
-        jobs=tuple(draft.facts),
+        jobs=tuple(draft.facts[each.name] for each in declared if each.name in draft.facts),
         watched=tuple(draft.watched),
     )
 
@@ -132,12 +136,14 @@ class _Draft:
         self.actions: list[Action] = []
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
-        self.facts: list[dict[str, Any]] = []
+        self.facts: dict[str, dict[str, Any]] = {}
         self.watched: list[tuple[str, Job]] = []
         self.starting: dict[str, int] = {}
         """Slots that each job to be started takes."""
         self.freed = 0
-        """Slots that jobs to be ended give back."""
+        """Slots that jobs to be ended give back, up to here."""
+        self.short: list[Refusal] = []
+        """Of the last job for which there are not enough."""
 
     def add(self, job: Declaration, present: Present) -> list[Refusal]:
         """What is to be done for one job; its refusals where nothing can be."""
@@ -145,6 +151,8 @@ class _Draft:
             self._leave(job, present)
             return []
         if not job.is_wanted or job.spec is None:
+            if job.drop_state and not self.current.files_are_here:
+                return [refusal_of_dropping(job, self.current)]
             self._end(job, present)
             return []
         live = present.job
@@ -266,6 +274,8 @@ class _Draft:
             start=start,
         )
         self.starting[job.name] = spec.parallelism or self.current.default_parallelism
+        short = list(refusals_of_slots(self.starting, self.freed, self.current.cluster))
+        self.short = short or self.short
         self._tell(job, start.job_id, "RUNNING")
 
     def _save(self, job: Declaration, live: Job | None) -> None:
@@ -307,15 +317,13 @@ class _Draft:
             self.after[job.name] = {"state": job.state}
 
     def _tell(self, job: Declaration, of_job: str | None, state: str | None) -> None:
-        self.facts.append(
-            {
-                "name": job.name,
-                "job_id": of_job,
-                "state": state or job.state,
-                "savepoint": None,
-                "downtime_ms": None,
-            }
-        )
+        self.facts[job.name] = {
+            "name": job.name,
+            "job_id": of_job,
+            "state": state or job.state,
+            "savepoint": None,
+            "downtime_ms": None,
+        }
 
     def _act(self, job: Declaration, step: Step, sentence: str, **options: Any) -> None:
         self.actions.append(

@@ -334,6 +334,16 @@ def refusals_of_state(job: Declaration, present: Present, current: Current) -> I
         )
 
 
+def refusal_of_dropping(job: Declaration, current: Current) -> Refusal:
+    """State that cannot be seen cannot be dropped."""
+    return Refusal(
+        f"{job}: drop_state",
+        f"no {current.savepoints}, or no directory of checkpoints, on this host",
+        "what the job has saved cannot be found, and would stay",
+        "run this where both are mounted, or leave drop_state out and remove it by hand",
+    )
+
+
 def refusal_of_going_back(job: Declaration, newest: Snapshot) -> Refusal:
     """A savepoint that was left in the declaration: the job has gone on since."""
     return Refusal(
@@ -382,5 +392,5 @@ def refusals_of_slots(
             "a job takes as many slots as its parallelism, and waits in vain for those that are "
             "not there",
             "declare less parallelism, or give the cluster more TaskManagers or slots "
-            "(taskmanager.numberOfTaskSlots)",
+            "(taskmanager.numberOfTaskSlots); of a list, put the jobs first that free slots",
         )

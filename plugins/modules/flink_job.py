@@ -211,7 +211,10 @@ notes:
     mounted, such as the JobManager's.
   - When it is interrupted, the same task goes on from there. A stop that is under way is joined,
     and no job is started twice.
-  - The jobs of a list are done one after the other. Where one fails, those before it stay done.
+  - The jobs of a list are done one after the other, those first that are to end. Where one fails,
+    those before it stay done.
+  - A spec that was not accepted is tried again by each run that declares it, which stops the job
+    each time. Declare what runs until the new spec is mended.
   - Set C(web.refresh-interval) of the JobManager to a second or less. Until then, Flink tells of
     checkpoints as they were, and a job is accepted that much later.
 seealso:

@@ -321,6 +321,27 @@ def test_an_upgrade_uses_the_slots_that_it_frees() -> None:
     assert "5 slots" in refused(job(replace(NEW, parallelism=5)), present(live()))
 
 
+def test_slots_are_free_when_they_are_needed() -> None:
+    """Four slots, all taken; the list has the job first that needs them."""
+    cluster = Cluster("2.2.1", 1, 4, 0)
+    other = Declaration("a", replace(OLD, parallelism=4))
+    there = Current({NAME: present(live(), parallelism=4)}, cluster=cluster)
+    decided = plan(there, [other, job(state="absent")], 5, True)
+    decided.raise_if_refused()
+    assert steps(decided) == ["STOP", "START_SQL"]
+    assert [each["name"] for each in decided.jobs] == ["a", NAME]
+    narrow = job(replace(NEW, parallelism=1))
+    early = plan(there, [narrow, replace(other, spec=replace(OLD, parallelism=3))], 5, True)
+    early.raise_if_refused()
+    late = plan(there, [replace(other, spec=replace(OLD, parallelism=3)), narrow], 5, True)
+    assert "3 slots for the jobs" in str(late.refusals[0])
+
+
+def test_state_that_cannot_be_seen_is_not_dropped() -> None:
+    dropped = job(None, state="absent", drop_state=True)
+    assert "would stay" in refused(dropped, present(live()), files_are_here=False)
+
+
 def test_without_the_directories_nothing_is_started_blindly() -> None:
     words = "whether there is state to start from cannot be known"
     assert words in refused(job(), present(), files_are_here=False)
