@@ -19,7 +19,10 @@ from typing import Any
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import Snapshot
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import Cluster, Job
+from ansible_collections.bss.platform.plugins.module_utils.flink_secrets import masked_sql
 from ansible_collections.bss.platform.plugins.module_utils.flink_sql_text import (
+    only_prepares,
+    setting_of,
     split_statements,
     starts_job,
 )
@@ -242,7 +245,7 @@ def _refusals_of_program(job: Declaration, gateway: bool) -> Iterator[Refusal]:
         near = get_close_matches(spec.entry_class, job.jar_classes, n=1)
         yield Refusal(
             f"{job}: entry_class {spec.entry_class}",
-            f"{counted(len(job.jar_classes), 'class')} in {spec.jar}".replace("classs", "classes"),
+            f"{counted(len(job.jar_classes), 'class file')} in {spec.jar}",
             "it is none of them",
             f"write {near[0]}, if that is meant" if near else "name the class that has main()",
         )
@@ -263,7 +266,18 @@ def _refusals_of_sql(job: Declaration, spec: Spec, sql: str, gateway: bool) -> I
             "only a jar has a main() that takes them",
             "leave it out",
         )
-    jobs = [statement for statement in split_statements(sql) if starts_job(statement)]
+    statements = split_statements(sql)
+    for statement in statements:
+        if not starts_job(statement) and not only_prepares(statement):
+            yield Refusal(
+                f"{job}: sql",
+                f"the statement {' '.join(masked_sql(statement).split())[:60]}",
+                "only statements that make what the INSERT needs go with it; another may run a "
+                "job of its own, or change settings that are the module's",
+                "leave it out",
+            )
+    yield from _refusals_of_keys(job, [key for each in statements if (key := setting_of(each))])
+    jobs = [statement for statement in statements if starts_job(statement)]
     if len(jobs) != 1:
         yield Refusal(
             f"{job}: sql",
@@ -276,21 +290,7 @@ def _refusals_of_sql(job: Declaration, spec: Spec, sql: str, gateway: bool) -> I
 
 
 def _refusals_of_settings(job: Declaration) -> Iterator[Refusal]:
-    config = job.spec.config if job.spec else {}
-    for key in sorted({*config} & {*GOVERNED}):
-        yield Refusal(
-            f"{job}: config {key}",
-            f"the option {GOVERNED[key]}",
-            "the option stands for that setting",
-            f"use {GOVERNED[key]} instead",
-        )
-    for key in sorted({*config} & {*OF_CLUSTER}):
-        yield Refusal(
-            f"{job}: config {key}",
-            "a setting of the whole cluster",
-            "what the job saves would not be found again",
-            "leave it out, or set it in the configuration of JobManager and SQL Gateway",
-        )
+    yield from _refusals_of_keys(job, job.spec.config if job.spec else ())
     parallelism = job.spec.parallelism if job.spec else None
     if parallelism is not None and parallelism < 1:
         yield Refusal(
@@ -298,6 +298,23 @@ def _refusals_of_settings(job: Declaration) -> Iterator[Refusal]:
             "a job has at least one subtask of each operator",
             "nothing would run",
             "set it to 1 or more, or leave it out for the cluster's default",
+        )
+
+
+def _refusals_of_keys(job: Declaration, keys: Collection[str]) -> Iterator[Refusal]:
+    for key in sorted({*keys} & {*GOVERNED}):
+        yield Refusal(
+            f"{job}: setting {key}",
+            f"the option {GOVERNED[key]}",
+            "the option stands for that setting",
+            f"use {GOVERNED[key]} instead",
+        )
+    for key in sorted({*keys} & {*OF_CLUSTER}):
+        yield Refusal(
+            f"{job}: setting {key}",
+            "a setting of the whole cluster",
+            "what the job saves would not be found again",
+            "leave it out, or set it in the configuration of JobManager and SQL Gateway",
         )
 
 

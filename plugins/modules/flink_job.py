@@ -38,8 +38,10 @@ options:
     type: path
   sql:
     description:
-      - A script of Flink SQL. It creates what it needs (C(CREATE TABLE), C(CREATE VIEW), ...) and
-        has one C(INSERT), or several in C(EXECUTE STATEMENT SET BEGIN ... END).
+      - A script of Flink SQL. It has one C(INSERT), or several in C(EXECUTE STATEMENT SET BEGIN ...
+        END), and makes what they need by C(CREATE), C(ALTER), C(DROP), C(USE), C(SET), C(LOAD) and
+        C(ADD JAR). Other statements are refused, such as C(CREATE TABLE ... AS SELECT), which runs
+        a job of its own.
       - Comments and white space outside of literals do not count; hints do.
       - It is kept beside the job's savepoints, readable for Flink's user alone. Do not write
         passwords into it all the same; let the connector read them from a file.

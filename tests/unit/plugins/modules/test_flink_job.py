@@ -297,6 +297,28 @@ def test_what_does_not_run_is_watched_and_no_change() -> None:
         (job(replace(OLD, args=("a",))), present(), "only a jar has a main()"),
         (job(Spec(sql="CREATE TABLE a")), present(), "none of its statements starts a job"),
         (job(Spec(sql="INSERT INTO a SELECT 1; INSERT INTO b SELECT 1")), present(), "EXECUTE"),
+        *(
+            (job(Spec(sql=f"{other}; {OLD.sql}")), present(), "leave it out")
+            for other in (
+                "SELECT 1",
+                "create table t with ('a' = 'b') as select * from s",
+                "CREATE OR REPLACE TABLE t AS SELECT 1",
+                "REPLACE TABLE t AS SELECT 1",
+                "CREATE MATERIALIZED TABLE t AS SELECT 1",
+                "COMPILE AND EXECUTE PLAN 'p' FOR INSERT INTO a SELECT 1",
+                "EXECUTE PLAN 'p'",
+                "ANALYZE TABLE t COMPUTE STATISTICS",
+                "DELETE FROM t",
+                "RESET",
+                "RESET 'parallelism.default'",
+            )
+        ),
+        (
+            job(Spec(sql=f"SET 'parallelism.default' = '2'; {OLD.sql}")),
+            present(),
+            "use parallelism instead",
+        ),
+        (job(Spec(sql=f"set pipeline.name=x; {OLD.sql}")), present(), "use name instead"),
         (job(Spec(jar_sha256="a", jar="/a.jar")), present(), "it is not a jar"),
         (
             job(
