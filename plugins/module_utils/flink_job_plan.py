@@ -27,7 +27,11 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
     refusals_of_slots,
     refusals_of_state,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, job_id
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import (
+    Spec,
+    job_id,
+    mark_of,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import Job
 from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Action,
@@ -62,6 +66,8 @@ class Start:
     """The savepoint or checkpoint that it starts from; None: what the step before has saved."""
     empty: bool = False
     """Whether it starts without state."""
+    ran_before: bool = False
+    """Whether the job that it goes on from ran the same."""
     former: Spec | None = None
     """What is brought back where this is not accepted; None where nothing else ran."""
 
@@ -204,9 +210,11 @@ class _Draft:
         if newest is not None and not job.restart and not newest.is_at(source):
             return [refusal_of_going_back(job, newest)]
         former = None
-        if newest is not None and source == newest.path:
+        ran_before = False
+        if newest is not None and newest.is_at(source):
             former = self._former(newest.job_id, present, spec)
-        self._start(job, present, spec, source, former)
+            ran_before = mark_of(newest.job_id).spec == spec.mark
+        self._start(job, present, spec, source, former, ran_before=ran_before)
         if job.take_savepoint:
             self._save(job, None)
             self._prune(job, present, 1)
@@ -224,7 +232,15 @@ class _Draft:
             self._stop(job, live)
         else:
             self._cancel(job, live)
-        self._start(job, present, spec, job.savepoint if job.restart else None, former, live)
+        self._start(
+            job,
+            present,
+            spec,
+            job.savepoint if job.restart else None,
+            former,
+            live,
+            ran_before=live.mark.spec == spec.mark,
+        )
         if job.take_savepoint:
             self._save(job, None)
         saved = (job.upgrade_mode == "savepoint") + job.take_savepoint
@@ -258,11 +274,12 @@ class _Draft:
         source: str | None,
         former: Spec | None,
         live: Job | None = None,
+        ran_before: bool = False,
     ) -> None:
         empty = job.upgrade_mode == "stateless" if source is None else False
         if source is None and live is None:
             empty = True
-        start = Start(job, spec, present.last_generation + 1, source, empty, former)
+        start = Start(job, spec, present.last_generation + 1, source, empty, ran_before, former)
         whence = "without state" if empty else f"from {source}" if source else ""
         if not whence:
             last = "its last checkpoint" if job.upgrade_mode == "last_state" else "that savepoint"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import NoReturn
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_acceptance import (
@@ -31,7 +32,11 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_savepoints 
     stop_with_savepoint,
     take_savepoint,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, mark_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import (
+    Spec,
+    mark_of,
+    owner_of,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
     Job,
@@ -178,9 +183,12 @@ class Steps:
             outcome.saved = checkpoints.latest
 
     def _remember(self, job_id: str, outcome: Outcome) -> None:
-        with suppress(CannotReachFlink, FlinkRefused):  # only for the words of a later message
-            outcome.operators = read_operators(self.api, job_id)
+        self._remember_operators(job_id, outcome)
         outcome.stopped = time.monotonic()
+
+    def _remember_operators(self, job_id: str, outcome: Outcome) -> None:
+        with suppress(CannotReachFlink, FlinkRefused):  # only for the words of a message
+            outcome.operators = read_operators(self.api, job_id)
 
     def _start(self, name: str, start: Start, outcome: Outcome) -> None:
         source = None if start.empty else start.source or outcome.saved
@@ -194,9 +202,19 @@ class Steps:
             outcome.job_id = self.submission.submit(start, source)
             ran = accept(self.api, outcome.job_id, self.accept_timeout_s)
         except NotAccepted as error:
+            of_job = PurePosixPath(source or "").parent.name
+            if not outcome.operators and of_job.startswith(owner_of(name)):
+                self._remember_operators(of_job, outcome)
             cause = NotAccepted(with_operator_names(str(error), outcome.operators), error.job_id)
             if start.former is not None:
                 self._bring_back(name, start.former, outcome.saved or source, cause)
+            job = read_job(self.api, error.job_id) if start.ran_before else None
+            if job is not None and job.is_live:
+                raise FailsAgainAndAgain(
+                    f"Job {name} ({error.job_id}) was started with the spec that it had, and is "
+                    f"not accepted: {cause}. It was left as it is, and Flink goes on trying. Mend "
+                    "what it speaks of; run the same again to see whether it runs."
+                ) from error
             self._end(error.job_id)
             rest = f" What it was started from is still there: {source}." if source else ""
             raise Cancelled(

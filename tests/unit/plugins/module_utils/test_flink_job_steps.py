@@ -93,7 +93,9 @@ class FakeFlink:
         return self.home / "checkpoints"
 
     def run(self, of_job: str, source: str | None = None, **state: Any) -> Job:
-        self.jobs[of_job] = Job(of_job, NAME, "RUNNING", **{"tasks": 2, "running": 2, **state})
+        self.jobs[of_job] = Job(
+            of_job, NAME, **{"state": "RUNNING", "tasks": 2, "running": 2, **state}
+        )
         self.sources[of_job] = source
         return self.jobs[of_job]
 
@@ -301,3 +303,44 @@ def test_what_cannot_be_disposed_of_does_not_keep_the_former_job_away(flink: Fak
     assert "runs again" in message and "cannot dispose of" in message
     (live,) = [each for each in flink.jobs.values() if each.is_live]
     assert live.job_id == identity(3)
+
+
+@pytest.mark.parametrize("was_suspended", [False, True])
+def test_a_job_that_ran_the_same_before_is_left_to_flink(
+    flink: FakeFlink, was_suspended: bool
+) -> None:
+    """Its first checkpoint takes longer than is waited for."""
+    if was_suspended:
+        flink.save(identity(1))
+    else:
+        flink.run(identity(1))
+    flink.completed = {identity(2): 0}
+    message = failed(flink, Declaration(NAME, OLD, restart=True))
+    assert "(accept_timeout)" in message and "was left as it is" in message
+    assert flink.jobs[identity(2)].is_live
+
+
+def test_the_operator_is_named_of_a_job_that_was_suspended(flink: FakeFlink) -> None:
+    flink.run(identity(1), state="FINISHED")
+    flink.save(identity(1))
+    flink.lost = [FlinkRefused("POST", 500, f"no place for operator {'ab' * 16}")]
+    assert f"operator 'Sum' ({'ab' * 16})" in failed(flink, Declaration(NAME, NEW))
+
+
+@pytest.mark.parametrize(
+    ("failures", "quiet_ms", "runs"),
+    [([], 200, True), ([5], 200, False), ([5], 20_000, True)],
+)
+def test_a_proven_job_that_failed_has_to_run_for_a_while(
+    flink: FakeFlink, failures: list[int], quiet_ms: int, runs: bool
+) -> None:
+    looping = flink.run(identity(1), quiet_ms=quiet_ms)
+    flink.failures = {looping.job_id: failures}
+    files = JobFiles(f"file://{flink.savepoints}", f"file://{flink.checkpoints}")
+    steps = steps_of(flink, files)
+    if runs:
+        steps.watch(NAME, looping)
+        return
+    with pytest.raises(PlatformError, match="not run for long since"):
+        steps.watch(NAME, looping)
+    assert flink.jobs[looping.job_id].is_live
