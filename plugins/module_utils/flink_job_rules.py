@@ -211,7 +211,7 @@ def _refusals_of_live(job: Declaration, present: Present) -> Iterator[Refusal]:
             f"{job}",
             f"two live jobs of it: {', '.join(map(str, present.live))}",
             "which of them goes on with its state cannot be known",
-            "stop one of them with `flink stop` or in Flink's web interface",
+            "cancel one of them in Flink's web interface, or by PATCH /jobs/<id>?mode=cancel",
         )
     if present.strangers and (job.is_wanted or not present.live):
         yield Refusal(
@@ -219,7 +219,7 @@ def _refusals_of_live(job: Declaration, present: Present) -> Iterator[Refusal]:
             f"a live job of that name that flink_job did not start: "
             f"{', '.join(map(str, present.strangers))}",
             "what it runs is not known, so it can be neither kept nor brought back",
-            "stop it with a savepoint (`flink stop`) and name that in savepoint",
+            "stop it with a savepoint (POST /jobs/<id>/stop) and name that in savepoint",
         )
 
 

@@ -233,8 +233,8 @@ EXAMPLES = r"""
   bss.platform.flink_job:
     url: https://us-f1:8081
     sql_gateway_url: https://us-f1:8083
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     jobs:
       - name: order-totals
         sql_file: /opt/shop/order-totals.sql
@@ -249,16 +249,16 @@ EXAMPLES = r"""
 - name: Stop a job, to go on later from where it was
   bss.platform.flink_job:
     url: https://us-f1:8081
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     name: clicks
     state: suspended
 
 - name: Remove a job and all that it saved
   bss.platform.flink_job:
     url: https://us-f1:8081
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     name: tryout
     state: absent
     drop_state: true

@@ -488,7 +488,7 @@ def test_a_list_that_is_as_declared_costs_one_request(flink: ScriptedFlink) -> N
 
 def test_stops_with_a_savepoint(flink: ScriptedFlink, tmp_path: Path) -> None:
     of_job = identity(1)
-    trigger = flink_job_savepoints.trigger_id(of_job, "stop", 0)
+    trigger = flink_job_savepoints.trigger_id(of_job, 0)
     status = f"GET /jobs/{of_job}/savepoints/{trigger}"
     answer = flink.run(
         [
@@ -525,7 +525,7 @@ def test_stops_with_a_savepoint(flink: ScriptedFlink, tmp_path: Path) -> None:
 def test_a_stop_that_failed_before_is_asked_for_anew(flink: ScriptedFlink, tmp_path: Path) -> None:
     of_job = identity(1)
     first, second = (
-        f"GET /jobs/{of_job}/savepoints/{flink_job_savepoints.trigger_id(of_job, 'stop', each)}"
+        f"GET /jobs/{of_job}/savepoints/{flink_job_savepoints.trigger_id(of_job, each)}"
         for each in (0, 1)
     )
     failed = {
@@ -574,3 +574,25 @@ def test_a_stop_that_failed_before_is_asked_for_anew(flink: ScriptedFlink, tmp_p
 def test_whoever_does_not_answer(flink: ScriptedFlink, error: Answer, words: str) -> None:
     answer = flink.run([("GET /jobs/overview", error)], name=NAME, sql=OLD.sql)
     assert answer["failed"] and words in answer["msg"]
+
+
+def test_a_gateway_that_is_none(flink: ScriptedFlink, tmp_path: Path) -> None:
+    for directory in ("savepoints", "checkpoints"):
+        (tmp_path / directory).mkdir()
+    cluster = {
+        "flink-version": "2.2.1",
+        "taskmanagers": 1,
+        "slots-total": 4,
+        "slots-available": 2,
+    }
+    answer = flink.run(
+        [
+            ("GET /jobs/overview", overview()),
+            ("GET /jobmanager/config", settings(tmp_path)),
+            ("GET /overview", cluster),
+            ("POST https://f1:8083/v3/sessions", (404, '{"errors": ["Not found"]}')),
+        ],
+        name=NAME,
+        sql=OLD.sql,
+    )
+    assert "There is no SQL Gateway at https://f1:8083" in answer["msg"]
