@@ -191,7 +191,7 @@ def refusals_of(job: Declaration, present: Present, gateway: bool) -> Iterator[R
     if job.upgrade_mode == "last_state" and not present.keeps_checkpoints and not job.drop_state:
         yield Refusal(
             f"{job}: upgrade_mode last_state",
-            f"job {present.job}, whose checkpoints Flink deletes when it is cancelled",
+            f"job {present.job}, of which no checkpoint stays when it is cancelled",
             "nothing would be left to go on from",
             "use upgrade_mode: savepoint; for jobs to come, set execution.checkpointing."
             "externalized-checkpoint-retention of the cluster to RETAIN_ON_CANCELLATION",

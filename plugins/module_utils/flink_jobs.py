@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Mark, mark_of
@@ -44,7 +45,7 @@ class Job:
     quiet_ms: int = STEADY_MS
     """How long nothing has happened to it or its tasks."""
 
-    @property
+    @cached_property
     def mark(self) -> Mark:
         return mark_of(self.job_id)
 
@@ -179,7 +180,12 @@ def read_checkpoints(api: Api, job_id: str) -> Checkpoints:
 
 def keeps_checkpoints(api: Api, job_id: str) -> bool:
     """Whether the last checkpoint of the job stays when it is cancelled."""
-    kept = api.get(f"/jobs/{job_id}/checkpoints/config")["externalization"]
+    try:
+        kept = api.get(f"/jobs/{job_id}/checkpoints/config")["externalization"]
+    except FlinkRefused as refusal:
+        if refusal.status != NOT_FOUND:
+            raise
+        return False  # it makes none
     return bool(kept["enabled"] and not kept["delete_on_cancellation"])
 
 

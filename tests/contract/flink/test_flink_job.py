@@ -323,6 +323,10 @@ def test_jars(operator: Operator, tmp_path: Path) -> None:
     assert not operator.done(job)["changed"]
     changed = operator.done({**job, "args": ["--sleep", "10"]})
     assert changed["plan"][0].startswith("stop") and "from that savepoint" in changed["plan"][1]
+    (replaced,) = changed["jobs"]
+    checkpoints = operator.cluster.get(f"/jobs/{replaced['job_id']}/checkpoints")
+    restored = Path(checkpoints["latest"]["restored"]["external_path"])
+    assert restored.name == Path(replaced["savepoint"]).name
 
     # Byte by byte: another file of the same classes is another job.
     copy = tmp_path / "copy.jar"
@@ -485,8 +489,7 @@ def test_left_looping_by_an_interrupted_run(
     assert not operator.done(operator.counting(name))["changed"]
 
 
-def test_a_jobmanager_that_is_away_is_waited_for(operator: Operator) -> None:
-    """Only reading what is done: nothing can be asked for while it is away."""
+def test_a_jobmanager_that_is_away_is_told_at_once(operator: Operator) -> None:
     started = time.monotonic()
     operator.cluster.kill("jobmanager")
     assert "did not answer" in operator.failed(operator.counting("x"))

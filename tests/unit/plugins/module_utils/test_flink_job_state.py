@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
 )
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, job_id
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_state import read_current
+from ansible_collections.bss.platform.plugins.module_utils.flink_rest import FlinkRefused
 
 NAME = "totals"
 SPEC = Spec(sql="INSERT INTO a SELECT 1")
@@ -52,7 +54,10 @@ class FakeApi:
         }
 
     def get(self, path: str) -> Any:
-        return self.says[path]
+        answer = self.says[path]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def has_ended(self, **latest: Any) -> None:
         self.says["/jobs/overview"] = {
@@ -161,3 +166,28 @@ def test_what_was_kept_of_a_job_that_was_never_accepted_is_dropped_too(
     files.forget_all_but(NAME, ())
     current, _ = read_current(api, drop, None)  # type: ignore[arg-type]
     assert not plan(current, drop, 5, True).changed
+
+
+@pytest.mark.parametrize(
+    ("kept", "is_refused"),
+    [
+        ({"enabled": True, "delete_on_cancellation": False}, False),
+        ({"enabled": True, "delete_on_cancellation": True}, True),
+        ({"enabled": False, "delete_on_cancellation": True}, True),
+        (None, True),
+    ],
+)
+def test_last_state_needs_checkpoints_that_stay(
+    files: JobFiles, tmp_path: Path, kept: dict[str, bool] | None, is_refused: bool
+) -> None:
+    api = FakeApi(f"file://{tmp_path}")
+    api.has_ended()
+    api.says["/jobs/overview"]["jobs"][0]["state"] = "RUNNING"
+    api.says[f"/jobs/{ID}"] = {"vertices": []}
+    api.says[f"/jobs/{ID}/checkpoints/config"] = (
+        FlinkRefused("GET", 404, "") if kept is None else {"interval": 1, "externalization": kept}
+    )
+    new = replace(JOB, spec=replace(SPEC, parallelism=2), upgrade_mode="last_state")
+    files.keep(NAME, ID, SPEC)
+    current, _ = read_current(api, [new], None)  # type: ignore[arg-type]
+    assert bool(plan(current, [new], 5, True).refusals) == is_refused
