@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.bss.platform.plugins.module_utils import flink_job_files
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_declarations import (
     read_declarations,
 )
@@ -141,16 +142,15 @@ def test_a_checkpoint_that_vanishes_while_it_is_looked_at(
 ) -> None:
     vanishing = save(tmp_path)
     save(tmp_path, "chk-2")
-    stat = Path.stat
-
-    def vanish(path: Path, **options: Any) -> Any:
-        if path == vanishing and vanishing.parent.exists():
-            shutil.rmtree(vanishing.parent)
-        return stat(path, **options)
-
     glob = Path.glob
-    monkeypatch.setattr(Path, "glob", lambda home, pattern: list(glob(home, pattern)))
-    monkeypatch.setattr(Path, "stat", vanish)
+
+    def found_and_gone(home: Path, pattern: str) -> list[Path]:
+        found = list(glob(home, pattern))
+        if vanishing in found:
+            shutil.rmtree(vanishing.parent)
+        return found
+
+    monkeypatch.setattr(Path, "glob", found_and_gone)
     (left,) = files.snapshots(NAME)
     assert left.path.endswith("chk-2")
 
@@ -191,3 +191,17 @@ def test_last_state_needs_checkpoints_that_stay(
     files.keep(NAME, ID, SPEC)
     current, _ = read_current(api, [new], None)  # type: ignore[arg-type]
     assert bool(plan(current, [new], 5, True).refusals) == is_refused
+
+
+def test_what_is_kept_already_is_not_written_again(
+    files: JobFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.keep(NAME, ID, SPEC)
+
+    def is_full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(flink_job_files, "_replace", is_full)
+    files.keep(NAME, ID, SPEC)
+    with pytest.raises(CannotUseFiles, match="No space left"):
+        files.keep(NAME, job_id(NAME, SPEC.mark, 2), SPEC)

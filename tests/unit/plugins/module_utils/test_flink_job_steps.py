@@ -126,7 +126,7 @@ class FakeFlink:
             return {
                 "counts": {"completed": self.completed.get(of_job, 1), "failed": 0},
                 "latest": {
-                    "completed": None,
+                    "completed": {"external_path": f"s3://b/{of_job}/chk-3"},
                     "savepoint": None,
                     "restored": source and {"external_path": source},
                 },
@@ -344,3 +344,22 @@ def test_a_proven_job_that_failed_has_to_run_for_a_while(
     with pytest.raises(PlatformError, match="not run for long since"):
         steps.watch(NAME, looping)
     assert flink.jobs[looping.job_id].is_live
+
+
+def test_the_last_checkpoint_of_storage_elsewhere_is_read_after_the_cancel(
+    flink: FakeFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = flink.run(identity(1))
+    ask = flink.get
+
+    def get(path: str) -> Any:
+        if path.endswith("/checkpoints") and live.job_id in path:
+            assert not flink.jobs[live.job_id].is_live
+        return ask(path)
+
+    monkeypatch.setattr(flink, "get", get)
+    present = Present(live=(live,), records={live.job_id: OLD})
+    declared = Declaration(NAME, NEW, upgrade_mode="last_state")
+    decided = plan(Current({NAME: present}, files_are_here=False), [declared], 5, True)
+    steps_of(flink, JobFiles("s3://b/savepoints", "s3://b/checkpoints")).apply(decided)
+    assert flink.sources[identity(2, NEW)] == f"s3://b/{live.job_id}/chk-3"
