@@ -102,8 +102,8 @@ def plan(
 ) -> JobPlan:
     """What to do, job by job in the order of the list; those that end come first.
 
-    These free slots, which others may need. The same refuses a job that would wait for slots that
-    only a job after it frees.
+    These free slots, which others may need. A job that would wait for slots that only one after it
+    frees is refused.
 
     ``keep_savepoints`` is how many of a job's savepoints stay when one is made; ``gateway`` says
     whether there is a SQL Gateway.

@@ -31,6 +31,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_savepoints 
     dispose,
     stop_with_savepoint,
     take_savepoint,
+    wait_for,
 )
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import (
     Spec,
@@ -173,11 +174,15 @@ class Steps:
     def _cancel(self, name: str, job_id: str, outcome: Outcome) -> None:
         self._remember(job_id, outcome)
         cancel(self.api, job_id, self.save_timeout_s)
-        kept = self._snapshots(name, job_id)
-        checkpoints = read_checkpoints(self.api, job_id)
-        if kept:
+        if kept := self._snapshots(name, job_id):
             outcome.saved = kept[-1].path
-        elif not checkpoints.completed:  # it has nothing but what it was started from
+            return
+        checkpoints = wait_for(
+            f"what job {job_id} has saved",
+            lambda: read_checkpoints(self.api, job_id),
+            self.save_timeout_s,
+        )
+        if not checkpoints.completed:  # it has nothing but what it was started from
             outcome.saved = checkpoints.restored
         elif not self.files.are_here:
             outcome.saved = checkpoints.latest

@@ -201,8 +201,11 @@ options:
     default: 600
   accept_timeout:
     description:
-      - Seconds within which all tasks of a started job are to run and a checkpoint is to be
-        completed. A job that fails three times before that is not waited for.
+      - Seconds within which a job that is started is to be taken by Flink or the SQL Gateway, and
+        as many again within which all of its tasks are to run and a checkpoint is to be completed.
+        A job that fails three times before that is not waited for.
+      - A job that is started again with the spec that it had is left as it is when it does not run
+        by then, and the task fails.
     type: int
     default: 120
 extends_documentation_fragment:

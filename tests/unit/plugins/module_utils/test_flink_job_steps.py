@@ -351,10 +351,13 @@ def test_the_last_checkpoint_of_storage_elsewhere_is_read_after_the_cancel(
 ) -> None:
     live = flink.run(identity(1))
     ask = flink.get
+    unheard = [CannotReachFlink("refused")]
 
     def get(path: str) -> Any:
         if path.endswith("/checkpoints") and live.job_id in path:
             assert not flink.jobs[live.job_id].is_live
+            if unheard:
+                raise unheard.pop()
         return ask(path)
 
     monkeypatch.setattr(flink, "get", get)
