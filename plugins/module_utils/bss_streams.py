@@ -249,12 +249,15 @@ class Comparison:
 
 
 def read_acknowledged(lines: Iterable[str]) -> Iterator[Acknowledged]:
-    """The lines of an ``acknowledged.tsv``."""
+    """The lines of an ``acknowledged.tsv``. Raises BadRecord."""
     for line in lines:
-        topic, partition, offset, numbers = line.rstrip("\n").split("\t")
-        yield Acknowledged(
-            topic, int(partition), int(offset), [int(number) for number in numbers.split(",")]
-        )
+        try:
+            topic, partition, offset, numbers = line.rstrip("\n").split("\t")
+            yield Acknowledged(
+                topic, int(partition), int(offset), [int(number) for number in numbers.split(",")]
+            )
+        except ValueError as error:
+            raise BadRecord(f"{line!r} is no line of acknowledged events: {error}") from error
 
 
 def unknown_events(acknowledged: Iterable[Acknowledged]) -> int:
@@ -268,7 +271,7 @@ def unknown_events(acknowledged: Iterable[Acknowledged]) -> int:
     return sum(end - known[place] for place, end in ends.items())
 
 
-def window_of(value: bytes) -> tuple[WindowKey, dict[str, Any]]:
+def window_of(value: bytes | None) -> tuple[WindowKey, dict[str, Any]]:
     """Which window a record of the analytics is of, and what it tells. Raises BadRecord."""
     fields = _fields(value)
     try:
@@ -279,7 +282,7 @@ def window_of(value: bytes) -> tuple[WindowKey, dict[str, Any]]:
         raise BadRecord(f"{value!r} has no {error}, or an unknown one") from error
 
 
-def alert_of(value: bytes) -> tuple[str, Alert]:
+def alert_of(value: bytes | None) -> tuple[str, Alert]:
     """Id and contents of an alert. Raises BadRecord."""
     fields = _fields(value)
     try:
@@ -290,9 +293,17 @@ def alert_of(value: bytes) -> tuple[str, Alert]:
         raise BadRecord(f"{value!r} has no {error}") from error
 
 
-def _fields(value: bytes) -> dict[str, Any]:
+def job_of_late(value: bytes | None) -> str:
+    """Which job a record of the late events is of. Raises BadRecord."""
     try:
-        fields = json.loads(value, parse_float=Decimal)
+        return str(_fields(value)["job"])
+    except KeyError as error:
+        raise BadRecord(f"{value!r} has no {error}") from error
+
+
+def _fields(value: bytes | None) -> dict[str, Any]:
+    try:
+        fields = json.loads(value or b"", parse_float=Decimal)
     except ValueError as error:
         raise BadRecord(f"{value!r} is no JSON: {error}") from error
     if not isinstance(fields, dict):

@@ -39,7 +39,9 @@ class NotAccepted(PlatformError):
 def accept(api: Api, job_id: str, timeout_s: float, failed_before_ms: int = 0) -> float:
     """Wait until all tasks run and a checkpoint is completed; when they began to run.
 
-    Failures of the job up to ``failed_before_ms`` do not count. Raises NotAccepted.
+    Of a job that was accepted before and failed since, ``failed_before_ms`` is when it did last.
+    Failures up to then do not count, nor do the checkpoints that it has: it has to run for a while.
+    Raises NotAccepted.
     """
     deadline = time.monotonic() + timeout_s
     ran: float | None = None
@@ -52,7 +54,11 @@ def accept(api: Api, job_id: str, timeout_s: float, failed_before_ms: int = 0) -
             if job is not None:
                 why = _trouble(api, job, failed_before_ms)
                 ran = (ran or time.monotonic()) if job.runs else None
-            if ran is not None:
+            if ran is not None and failed_before_ms:
+                if job is not None and job.is_steady:
+                    return ran
+                why = "it has failed, and not run for long since"
+            elif ran is not None:
                 checkpoints = read_checkpoints(api, job_id)
                 if not checkpoints.enabled or checkpoints.completed:
                     return ran
@@ -64,7 +70,7 @@ def accept(api: Api, job_id: str, timeout_s: float, failed_before_ms: int = 0) -
                     api.send("POST", f"/jobs/{job_id}/checkpoints", {})
                     asked = True
         if time.monotonic() > deadline:
-            raise NotAccepted(f"after {timeout_s:g} s, {why}", job_id)
+            raise NotAccepted(f"after {timeout_s:g} s (accept_timeout), {why}", job_id)
         time.sleep(POLL_S)
 
 

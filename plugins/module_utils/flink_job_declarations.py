@@ -77,7 +77,7 @@ def _declaration(entry: Mapping[str, Any]) -> Declaration:
         jar_classes=classes,
         state=entry["state"] or "present",
         upgrade_mode=entry["upgrade_mode"] or "savepoint",
-        savepoint=entry["savepoint"],
+        savepoint=entry["savepoint"] or None,
         savepoint_format=entry["savepoint_format"] or "canonical",
         allow_non_restored_state=bool(entry["allow_non_restored_state"]),
         take_savepoint=bool(entry["take_savepoint"]),

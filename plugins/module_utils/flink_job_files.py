@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,6 +48,13 @@ class Snapshot:
     """Seconds since 1970."""
     is_savepoint: bool = True
 
+    def is_at(self, address: str | None) -> bool:
+        """Whether that address is of it; Flink writes ``file:/a``, people ``file:///a``."""
+        path = local_path(self.path)
+        return address == self.path or (
+            path is not None and address is not None and path == local_path(address)
+        )
+
     @property
     def age(self) -> tuple[int, float]:
         """Orders those of one job, the newest last."""
@@ -62,9 +70,12 @@ class JobFiles:
 
     @property
     def are_here(self) -> bool:
-        """Whether both directories are on this host, or their storage is mounted."""
+        """Whether both directories are on this host, and their storage is mounted.
+
+        That the directory above is there does not tell: it is the one to mount into.
+        """
         return all(
-            path is not None and (path.is_dir() or path.parent.is_dir())
+            path is not None and _seen(path, Path.is_dir)
             for path in (local_path(self.savepoints), local_path(self.checkpoints))
         )
 
@@ -88,20 +99,27 @@ class JobFiles:
             return None
         return spec if spec.mark == mark_of(job_id).spec else None
 
+    def records(self, name: str) -> dict[str, Spec]:
+        """What jobs of that name run or ran, or were to run, by their ids."""
+        found = {
+            each.stem: self.record(name, each.stem) for each in self._home(name).glob("*.json")
+        }
+        return {job_id: spec for job_id, spec in found.items() if spec is not None}
+
     def keep(self, name: str, job_id: str, spec: Spec) -> None:
         """Keep what a job runs, before it is started."""
         home = self._home(name)
 
         def write() -> None:
-            for directory in (home.parent, home):
-                if not directory.is_dir():
-                    directory.mkdir(mode=0o755)
-                    _give_to_owner_above(directory)
+            if not home.is_dir():
+                home.mkdir(mode=0o755)
+                _give_to_owner_above(home)
             kept = home / f"{spec.jar_sha256}.jar"
             if spec.jar and not kept.exists():
                 _replace(kept, lambda part: shutil.copyfile(spec.jar, part))
-            record = json.dumps(spec.to_record(), indent=1)
-            _replace(home / f"{job_id}.json", lambda part: part.write_text(record, "utf-8"))
+            if self.record(name, job_id) is None:
+                record = json.dumps(spec.to_record(), indent=1)
+                _replace(home / f"{job_id}.json", lambda part: part.write_text(record, "utf-8"))
 
         _tried(write, home)
 
@@ -131,24 +149,14 @@ class JobFiles:
         return _here(self.savepoints) / name
 
     def _find_savepoints(self, name: str) -> Iterator[Snapshot]:
-        home = self._home(name)
-        for metadata in _found(home, f"*/savepoint-*/{METADATA}"):
-            path = metadata.parent
-            yield Snapshot(
-                f"{self.directory_of(name, path.parent.name)}/{path.name}",
-                path.parent.name,
-                metadata.stat().st_mtime,
-            )
+        for path, made in _found(self._home(name), f"*/savepoint-*/{METADATA}"):
+            address = f"{self.directory_of(name, path.parent.name)}/{path.name}"
+            yield Snapshot(address, path.parent.name, made)
 
     def _find_checkpoints(self, name: str) -> Iterator[Snapshot]:
-        for metadata in _found(_here(self.checkpoints), f"{owner_of(name)}*/chk-*/{METADATA}"):
-            path = metadata.parent
-            yield Snapshot(
-                f"{self.checkpoints}/{path.parent.name}/{path.name}",
-                path.parent.name,
-                metadata.stat().st_mtime,
-                is_savepoint=False,
-            )
+        for path, made in _found(_here(self.checkpoints), f"{owner_of(name)}*/chk-*/{METADATA}"):
+            address = f"{self.checkpoints}/{path.parent.name}/{path.name}"
+            yield Snapshot(address, path.parent.name, made, is_savepoint=False)
 
 
 def local_path(address: str) -> Path | None:
@@ -159,6 +167,11 @@ def local_path(address: str) -> Path | None:
     return Path(parts.path)
 
 
+def has_snapshot(path: Path) -> bool:
+    """Whether a savepoint or checkpoint is there. Raises CannotUseFiles."""
+    return _seen(path / METADATA, Path.exists)
+
+
 def _here(address: str) -> Path:
     path = local_path(address)
     if path is None:
@@ -166,16 +179,32 @@ def _here(address: str) -> Path:
     return path
 
 
-def _found(home: Path, pattern: str) -> list[Path]:
+def _found(home: Path, pattern: str) -> list[tuple[Path, float]]:
+    """The directories of such files, and when these were made."""
+    found = []
     try:
         if home.is_dir():
             os.listdir(home)  # glob is silent about what it may not read
-        return list(home.glob(pattern))
+        for path in home.glob(pattern):
+            with suppress(FileNotFoundError):  # a live job replaces its checkpoints
+                found.append((path.parent, path.stat().st_mtime))
+        return found
     except OSError as error:
-        raise CannotUseFiles(
-            f"Cannot read {home} ({error.strerror}). Run as Flink's user or as root "
-            "(become: true), on a host where it is mounted."
-        ) from error
+        raise _unreadable(home, error) from error
+
+
+def _seen(path: Path, look: Callable[[Path], bool]) -> bool:
+    try:
+        return look(path)
+    except OSError as error:  # nobody but Flink's user may look into the directory above
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> CannotUseFiles:
+    return CannotUseFiles(
+        f"Cannot read {path} ({error.strerror}). Run as Flink's user or as root (become: true), "
+        "on a host where it is mounted."
+    )
 
 
 def _tried(work: Callable[[], None], home: Path) -> None:

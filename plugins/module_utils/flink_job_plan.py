@@ -18,14 +18,20 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
     Current,
     Declaration,
     Present,
+    refusal_of_dropping,
     refusal_of_gateway,
+    refusal_of_going_back,
     refusal_of_unknown,
     refusals_of,
     refusals_of_list,
     refusals_of_slots,
     refusals_of_state,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, job_id
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import (
+    Spec,
+    job_id,
+    mark_of,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import Job
 from ansible_collections.bss.platform.plugins.module_utils.plan import (
     Action,
@@ -50,14 +56,6 @@ class Step(Enum):
 
 
 @dataclass(frozen=True)
-class Former:
-    """What is brought back where a new job is not accepted."""
-
-    job_id: str
-    spec: Spec
-
-
-@dataclass(frozen=True)
 class Start:
     """A job that is to be started."""
 
@@ -68,8 +66,10 @@ class Start:
     """The savepoint or checkpoint that it starts from; None: what the step before has saved."""
     empty: bool = False
     """Whether it starts without state."""
-    former: Former | None = None
-    """None where there is none that ran something else."""
+    ran_before: bool = False
+    """Whether the job that it goes on from ran the same."""
+    former: Spec | None = None
+    """What is brought back where this is not accepted; None where nothing else ran."""
 
     @property
     def job_id(self) -> str:
@@ -100,26 +100,29 @@ def is_settled(job: Declaration, present: Present) -> bool:
 def plan(
     current: Current, declared: Sequence[Declaration], keep_savepoints: int, gateway: bool
 ) -> JobPlan:
-    """What to do, job by job in the order of the list.
+    """What to do, job by job in the order of the list; those that end come first.
+
+    These free slots, which others may need. A job that would wait for slots that only one after it
+    frees is refused.
 
     ``keep_savepoints`` is how many of a job's savepoints stay when one is made; ``gateway`` says
     whether there is a SQL Gateway.
     """
     draft = _Draft(current, keep_savepoints, gateway)
     refusals = list(refusals_of_list(declared))
-    for each in declared:
+    for each in sorted(declared, key=lambda job: job.is_wanted):
         present = current.jobs.get(each.name, Present())
         wrong = list(refusals_of(each, present, gateway))
         refusals += wrong
         if not wrong:
             refusals += draft.add(each, present)
-    refusals += refusals_of_slots(draft.starting, draft.freed, current.cluster)
+    refusals += draft.short
     return JobPlan(
         actions=tuple(draft.actions),
         before=draft.before,
         after=draft.after,
         refusals=tuple(refusals),
-        jobs=tuple(draft.facts),
+        jobs=tuple(draft.facts[each.name] for each in declared if each.name in draft.facts),
         watched=tuple(draft.watched),
     )
 
@@ -139,12 +142,14 @@ class _Draft:
         self.actions: list[Action] = []
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
-        self.facts: list[dict[str, Any]] = []
+        self.facts: dict[str, dict[str, Any]] = {}
         self.watched: list[tuple[str, Job]] = []
         self.starting: dict[str, int] = {}
         """Slots that each job to be started takes."""
         self.freed = 0
-        """Slots that jobs to be ended give back."""
+        """Slots that jobs to be ended give back, up to here."""
+        self.short: list[Refusal] = []
+        """Of the last job for which there are not enough."""
 
     def add(self, job: Declaration, present: Present) -> list[Refusal]:
         """What is to be done for one job; its refusals where nothing can be."""
@@ -152,6 +157,8 @@ class _Draft:
             self._leave(job, present)
             return []
         if not job.is_wanted or job.spec is None:
+            if job.drop_state and not self.current.files_are_here:
+                return [refusal_of_dropping(job, self.current)]
             self._end(job, present)
             return []
         live = present.job
@@ -200,10 +207,14 @@ class _Draft:
             refusals = list(refusals_of_state(job, present, self.current))
             if refusals:
                 return refusals
+        if newest is not None and not job.restart and not newest.is_at(source):
+            return [refusal_of_going_back(job, newest)]
         former = None
-        if newest is not None and source == newest.path:
+        ran_before = False
+        if newest is not None and newest.is_at(source):
             former = self._former(newest.job_id, present, spec)
-        self._start(job, present, spec, source, former)
+            ran_before = mark_of(newest.job_id).spec == spec.mark
+        self._start(job, present, spec, source, former, ran_before=ran_before)
         if job.take_savepoint:
             self._save(job, None)
             self._prune(job, present, 1)
@@ -214,14 +225,22 @@ class _Draft:
         if live.mark.spec != spec.mark and live.job_id not in present.records:
             return [refusal_of_unknown(job, live, self.current)]
         former = self._former(live.job_id, present, spec)
-        if former is not None and former.spec.sql is not None and not self.gateway:
+        if former is not None and former.sql is not None and not self.gateway:
             return [refusal_of_gateway(job, live)]
         self.freed += present.parallelism
         if job.upgrade_mode == "savepoint":
             self._stop(job, live)
         else:
             self._cancel(job, live)
-        self._start(job, present, spec, job.savepoint if job.restart else None, former, live)
+        self._start(
+            job,
+            present,
+            spec,
+            job.savepoint if job.restart else None,
+            former,
+            live,
+            ran_before=live.mark.spec == spec.mark,
+        )
         if job.take_savepoint:
             self._save(job, None)
         saved = (job.upgrade_mode == "savepoint") + job.take_savepoint
@@ -231,9 +250,9 @@ class _Draft:
         return []
 
     @staticmethod
-    def _former(of_job: str, present: Present, spec: Spec) -> Former | None:
+    def _former(of_job: str, present: Present, spec: Spec) -> Spec | None:
         known = present.records.get(of_job)
-        return Former(of_job, known) if known is not None and known.mark != spec.mark else None
+        return known if known is not None and known.mark != spec.mark else None
 
     def _stop(self, job: Declaration, live: Job) -> None:
         sentence = f"stop {job.name} (job {live.job_id}) with a savepoint"
@@ -253,13 +272,14 @@ class _Draft:
         present: Present,
         spec: Spec,
         source: str | None,
-        former: Former | None,
+        former: Spec | None,
         live: Job | None = None,
+        ran_before: bool = False,
     ) -> None:
         empty = job.upgrade_mode == "stateless" if source is None else False
         if source is None and live is None:
             empty = True
-        start = Start(job, spec, present.last_generation + 1, source, empty, former)
+        start = Start(job, spec, present.last_generation + 1, source, empty, ran_before, former)
         whence = "without state" if empty else f"from {source}" if source else ""
         if not whence:
             last = "its last checkpoint" if job.upgrade_mode == "last_state" else "that savepoint"
@@ -271,6 +291,8 @@ class _Draft:
             start=start,
         )
         self.starting[job.name] = spec.parallelism or self.current.default_parallelism
+        short = list(refusals_of_slots(self.starting, self.freed, self.current.cluster))
+        self.short = short or self.short
         self._tell(job, start.job_id, "RUNNING")
 
     def _save(self, job: Declaration, live: Job | None) -> None:
@@ -312,15 +334,13 @@ class _Draft:
             self.after[job.name] = {"state": job.state}
 
     def _tell(self, job: Declaration, of_job: str | None, state: str | None) -> None:
-        self.facts.append(
-            {
-                "name": job.name,
-                "job_id": of_job,
-                "state": state or job.state,
-                "savepoint": None,
-                "downtime_ms": None,
-            }
-        )
+        self.facts[job.name] = {
+            "name": job.name,
+            "job_id": of_job,
+            "state": state or job.state,
+            "savepoint": None,
+            "downtime_ms": None,
+        }
 
     def _act(self, job: Declaration, step: Step, sentence: str, **options: Any) -> None:
         self.actions.append(

@@ -19,7 +19,10 @@ from typing import Any
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import Snapshot
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import Cluster, Job
+from ansible_collections.bss.platform.plugins.module_utils.flink_secrets import masked_sql
 from ansible_collections.bss.platform.plugins.module_utils.flink_sql_text import (
+    only_prepares,
+    setting_of,
     split_statements,
     starts_job,
 )
@@ -56,8 +59,19 @@ GOVERNED = {
     "execution.state-recovery.path": "savepoint",
     "execution.state-recovery.claim-mode": "savepoint",
     "execution.state-recovery.ignore-unclaimed-state": "allow_non_restored_state",
+    # As they were called before Flink 2; it still takes them.
+    "execution.savepoint.path": "savepoint",
+    "execution.savepoint-restore-mode": "savepoint",
+    "execution.savepoint.ignore-unclaimed-state": "allow_non_restored_state",
 }
 """Settings that options of the module stand for."""
+
+OF_CLUSTER = (
+    "execution.checkpointing.dir",
+    "state.checkpoints.dir",
+    "execution.checkpointing.externalized-checkpoint-retention",
+)
+"""Settings by which what a job saved last is found again; a job must not have its own."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,8 @@ class Present:
     """What former jobs ran, by their id, as far as it is known."""
     parallelism: int = 0
     """Slots that the live job takes."""
+    keeps_checkpoints: bool = True
+    """Whether the live job's last checkpoint stays when it is cancelled."""
     savepoint_is_missing: bool = False
     """Whether the declared savepoint is looked for in vain on this host."""
 
@@ -172,6 +188,14 @@ def refusals_of(job: Declaration, present: Present, gateway: bool) -> Iterator[R
             "a job is stopped with a savepoint anyway, and one that is stopped cannot restart",
             "leave that option out, or declare the job present",
         )
+    if job.upgrade_mode == "last_state" and not present.keeps_checkpoints and not job.drop_state:
+        yield Refusal(
+            f"{job}: upgrade_mode last_state",
+            f"job {present.job}, of which no checkpoint stays when it is cancelled",
+            "nothing would be left to go on from",
+            "use upgrade_mode: savepoint; for jobs to come, set execution.checkpointing."
+            "externalized-checkpoint-retention of the cluster to RETAIN_ON_CANCELLATION",
+        )
     if job.drop_state and job.state != "absent":
         yield Refusal(
             f"{job} {job.state} with drop_state",
@@ -187,7 +211,7 @@ def _refusals_of_live(job: Declaration, present: Present) -> Iterator[Refusal]:
             f"{job}",
             f"two live jobs of it: {', '.join(map(str, present.live))}",
             "which of them goes on with its state cannot be known",
-            "stop one of them with `flink stop` or in Flink's web interface",
+            "cancel one of them in Flink's web interface, or by PATCH /jobs/<id>?mode=cancel",
         )
     if present.strangers and (job.is_wanted or not present.live):
         yield Refusal(
@@ -195,7 +219,7 @@ def _refusals_of_live(job: Declaration, present: Present) -> Iterator[Refusal]:
             f"a live job of that name that flink_job did not start: "
             f"{', '.join(map(str, present.strangers))}",
             "what it runs is not known, so it can be neither kept nor brought back",
-            "stop it with a savepoint (`flink stop`) and name that in savepoint",
+            "stop it with a savepoint (POST /jobs/<id>/stop) and name that in savepoint",
         )
 
 
@@ -221,7 +245,7 @@ def _refusals_of_program(job: Declaration, gateway: bool) -> Iterator[Refusal]:
         near = get_close_matches(spec.entry_class, job.jar_classes, n=1)
         yield Refusal(
             f"{job}: entry_class {spec.entry_class}",
-            f"{counted(len(job.jar_classes), 'class')} in {spec.jar}".replace("classs", "classes"),
+            f"{counted(len(job.jar_classes), 'class file')} in {spec.jar}",
             "it is none of them",
             f"write {near[0]}, if that is meant" if near else "name the class that has main()",
         )
@@ -242,7 +266,18 @@ def _refusals_of_sql(job: Declaration, spec: Spec, sql: str, gateway: bool) -> I
             "only a jar has a main() that takes them",
             "leave it out",
         )
-    jobs = [statement for statement in split_statements(sql) if starts_job(statement)]
+    statements = split_statements(sql)
+    for statement in statements:
+        if not starts_job(statement) and not only_prepares(statement):
+            yield Refusal(
+                f"{job}: sql",
+                f"the statement {' '.join(masked_sql(statement).split())[:60]}",
+                "only statements that make what the INSERT needs go with it; another may run a "
+                "job of its own, or change settings that are the module's",
+                "leave it out",
+            )
+    yield from _refusals_of_keys(job, [key for each in statements if (key := setting_of(each))])
+    jobs = [statement for statement in statements if starts_job(statement)]
     if len(jobs) != 1:
         yield Refusal(
             f"{job}: sql",
@@ -255,14 +290,7 @@ def _refusals_of_sql(job: Declaration, spec: Spec, sql: str, gateway: bool) -> I
 
 
 def _refusals_of_settings(job: Declaration) -> Iterator[Refusal]:
-    config = job.spec.config if job.spec else {}
-    for key in sorted({*config} & {*GOVERNED}):
-        yield Refusal(
-            f"{job}: config {key}",
-            f"the option {GOVERNED[key]}",
-            "the option stands for that setting",
-            f"use {GOVERNED[key]} instead",
-        )
+    yield from _refusals_of_keys(job, job.spec.config if job.spec else ())
     parallelism = job.spec.parallelism if job.spec else None
     if parallelism is not None and parallelism < 1:
         yield Refusal(
@@ -270,6 +298,23 @@ def _refusals_of_settings(job: Declaration) -> Iterator[Refusal]:
             "a job has at least one subtask of each operator",
             "nothing would run",
             "set it to 1 or more, or leave it out for the cluster's default",
+        )
+
+
+def _refusals_of_keys(job: Declaration, keys: Collection[str]) -> Iterator[Refusal]:
+    for key in sorted({*keys} & {*GOVERNED}):
+        yield Refusal(
+            f"{job}: setting {key}",
+            f"the option {GOVERNED[key]}",
+            "the option stands for that setting",
+            f"use {GOVERNED[key]} instead",
+        )
+    for key in sorted({*keys} & {*OF_CLUSTER}):
+        yield Refusal(
+            f"{job}: setting {key}",
+            "a setting of the whole cluster",
+            "what the job saves would not be found again",
+            "leave it out, or set it in the configuration of JobManager and SQL Gateway",
         )
 
 
@@ -298,11 +343,33 @@ def refusals_of_state(job: Declaration, present: Present, current: Current) -> I
     elif present.newest is None and not current.files_are_here:
         yield Refusal(
             f"{job}",
-            f"no live job of that name, and {current.savepoints} cannot be read on this host",
+            f"no live job of that name, and no {current.savepoints}, or no directory of "
+            "checkpoints, on this host",
             "whether there is state to start from cannot be known",
-            "run this where Flink's savepoints and checkpoints are mounted, or name one in "
-            "savepoint, or start the job anew with upgrade_mode: stateless",
+            "run this where both are mounted (or create them, if Flink has not yet), or name a "
+            "savepoint in savepoint, or start the job anew with upgrade_mode: stateless",
         )
+
+
+def refusal_of_dropping(job: Declaration, current: Current) -> Refusal:
+    """State that cannot be seen cannot be dropped."""
+    return Refusal(
+        f"{job}: drop_state",
+        f"no {current.savepoints}, or no directory of checkpoints, on this host",
+        "what the job has saved cannot be found, and would stay",
+        "run this where both are mounted, or leave drop_state out and remove it by hand",
+    )
+
+
+def refusal_of_going_back(job: Declaration, newest: Snapshot) -> Refusal:
+    """A savepoint that was left in the declaration: the job has gone on since."""
+    return Refusal(
+        f"{job}: savepoint {job.savepoint}",
+        f"{newest.path}, which was saved last",
+        "what the job did since that savepoint would be forgotten",
+        "leave savepoint out, and the job goes on from what was saved last; or say restart: true "
+        "as well, for this run only, to go back to that savepoint",
+    )
 
 
 def refusal_of_unknown(job: Declaration, live: Job, current: Current) -> Refusal:
@@ -342,5 +409,5 @@ def refusals_of_slots(
             "a job takes as many slots as its parallelism, and waits in vain for those that are "
             "not there",
             "declare less parallelism, or give the cluster more TaskManagers or slots "
-            "(taskmanager.numberOfTaskSlots)",
+            "(taskmanager.numberOfTaskSlots); of a list, put the jobs first that free slots",
         )

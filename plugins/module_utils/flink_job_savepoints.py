@@ -83,7 +83,7 @@ def stop_with_savepoint(
     forgotten of it. Raises CannotSave and WaitedTooLong.
     """
     attempt = _next_attempt(api, job_id)
-    trigger = trigger_id(job_id, "stop", attempt)
+    trigger = trigger_id(job_id, attempt)
     body = {
         "targetDirectory": directory,
         "drain": False,
@@ -174,7 +174,7 @@ def _next_attempt(api: Api, job_id: str) -> int:
     """
     attempt = 0
     while True:
-        said = _status(api, f"/jobs/{job_id}/savepoints/{trigger_id(job_id, 'stop', attempt)}")
+        said = _status(api, f"/jobs/{job_id}/savepoints/{trigger_id(job_id, attempt)}")
         if said is None or not (said.get("operation") or {}).get("failure-cause"):
             return attempt
         attempt += 1

@@ -104,9 +104,9 @@ def mark_of(of_job: str) -> Mark:
     )
 
 
-def trigger_id(of_job: str, purpose: str, attempt: int) -> str:
-    """An id for a savepoint that a repeated task finds again, instead of making another."""
-    return hashlib.sha256(f"{of_job} {purpose} {attempt}".encode()).hexdigest()[:32]
+def trigger_id(of_job: str, attempt: int) -> str:
+    """An id for the savepoint of a stop that a repeated task finds again, instead of a second."""
+    return hashlib.sha256(f"{of_job} stop {attempt}".encode()).hexdigest()[:32]
 
 
 def _digest(text: str) -> str:

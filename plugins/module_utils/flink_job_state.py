@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import (
-    METADATA,
     JobFiles,
     Snapshot,
+    has_snapshot,
     local_path,
 )
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import is_settled
@@ -26,6 +26,7 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules impor
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import owner_of
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
     Job,
+    keeps_checkpoints,
     read_checkpoints,
     read_cluster,
     read_jobs,
@@ -102,28 +103,36 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
     name = declared.name
     here = files.are_here
     snapshots = list(files.snapshots(name) if here else ())
+    records = files.records(name) if here else {}
     newest = max((each.age[0] for each in snapshots), default=0)
     lost = []
     for job in there.ended:
         if here and job.mark.generation <= newest:
             continue  # superseded by what is there
         saved = read_checkpoints(api, job.job_id)
-        known = [path for path in (saved.latest, saved.savepoint) if path and _is_there(path, here)]
-        snapshots += [
-            Snapshot(path, job.job_id, job.ended_ms / 1000, path == saved.savepoint)
-            for path in known
+        known = [
+            Snapshot(path, job.job_id, (made_ms or 0) / 1000, path == saved.savepoint)
+            for path, made_ms in (
+                (saved.latest, saved.latest_ms),
+                (saved.savepoint, saved.savepoint_ms),
+            )
+            if path and _is_there(path, here)
         ]
+        snapshots += known
         # What it ran is forgotten together with its state, where that is dropped on purpose.
-        dropped = here and files.record(name, job.job_id) is None
+        dropped = here and job.job_id not in records
         if saved.completed and not known and not dropped:
             lost.append(job)
-    wanted = [*(job.job_id for job in there.live), *(each.job_id for each in snapshots)]
-    records = {job_id: files.record(name, job_id) if here else None for job_id in wanted}
     return replace(
         there,
         lost=tuple(lost),
         snapshots=tuple(sorted(snapshots, key=lambda snapshot: snapshot.age)),
-        records={job_id: spec for job_id, spec in records.items() if spec is not None},
+        records=records,
+        keeps_checkpoints=(
+            declared.upgrade_mode != "last_state"
+            or not there.live
+            or keeps_checkpoints(api, there.live[0].job_id)
+        ),
         parallelism=read_parallelism(api, there.live[0].job_id) if there.live else 0,
         savepoint_is_missing=bool(declared.savepoint and not _is_there(declared.savepoint, here)),
     )
@@ -132,7 +141,7 @@ def _in_detail(api: Api, files: JobFiles, declared: Declaration, there: Present)
 def _is_there(address: str, here: bool) -> bool:
     """Whether that is a savepoint; where it cannot be seen, Flink or the user is believed."""
     path = local_path(address)
-    return path is None or not here or (path / METADATA).exists()
+    return path is None or not here or has_snapshot(path)
 
 
 def _first(settings: Mapping[str, str], keys: Sequence[str]) -> str | None:

@@ -12,18 +12,15 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import NoReturn
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_acceptance import (
     NotAccepted,
     accept,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import (
-    Snapshot,
-    local_path,
-)
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import Snapshot
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import (
-    Former,
     JobPlan,
     Start,
     Step,
@@ -34,8 +31,13 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_job_savepoints 
     dispose,
     stop_with_savepoint,
     take_savepoint,
+    wait_for,
 )
-from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import mark_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import (
+    Spec,
+    mark_of,
+    owner_of,
+)
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
     Job,
@@ -103,6 +105,9 @@ class Steps:
 
     def apply(self, decided: JobPlan) -> None:
         """Do the plan. Raises PlatformError; what was done before stays."""
+        for action in decided.actions:  # what cannot be kept, stops no job
+            if "start" in action.options:
+                self.submission.keep(action.options["start"])
         for action in decided.actions:
             options = action.options
             name = options["name"]
@@ -157,8 +162,9 @@ class Steps:
         self._remember(job_id, outcome)
 
         def kept() -> str | None:
-            own = [each.path for each in self._snapshots(name, job_id) if each.is_savepoint]
-            return own[-1] if own else None
+            own = self._snapshots(name, job_id)
+            # One that is older than a checkpoint is not that of this stop.
+            return own[-1].path if own and own[-1].is_savepoint else None
 
         directory = self.files.directory_of(name, job_id)
         outcome.savepoint = outcome.saved = stop_with_savepoint(
@@ -167,15 +173,27 @@ class Steps:
 
     def _cancel(self, name: str, job_id: str, outcome: Outcome) -> None:
         self._remember(job_id, outcome)
-        latest = read_checkpoints(self.api, job_id).latest
         cancel(self.api, job_id, self.save_timeout_s)
-        kept = self._snapshots(name, job_id)
-        outcome.saved = kept[-1].path if kept else latest
+        if kept := self._snapshots(name, job_id):
+            outcome.saved = kept[-1].path
+            return
+        checkpoints = wait_for(
+            f"what job {job_id} has saved",
+            lambda: read_checkpoints(self.api, job_id),
+            self.save_timeout_s,
+        )
+        if not checkpoints.completed:  # it has nothing but what it was started from
+            outcome.saved = checkpoints.restored
+        elif not self.files.are_here:
+            outcome.saved = checkpoints.latest
 
     def _remember(self, job_id: str, outcome: Outcome) -> None:
-        with suppress(CannotReachFlink, FlinkRefused):  # only for the words of a later message
-            outcome.operators = read_operators(self.api, job_id)
+        self._remember_operators(job_id, outcome)
         outcome.stopped = time.monotonic()
+
+    def _remember_operators(self, job_id: str, outcome: Outcome) -> None:
+        with suppress(CannotReachFlink, FlinkRefused):  # only for the words of a message
+            outcome.operators = read_operators(self.api, job_id)
 
     def _start(self, name: str, start: Start, outcome: Outcome) -> None:
         source = None if start.empty else start.source or outcome.saved
@@ -189,9 +207,19 @@ class Steps:
             outcome.job_id = self.submission.submit(start, source)
             ran = accept(self.api, outcome.job_id, self.accept_timeout_s)
         except NotAccepted as error:
+            of_job = PurePosixPath(source or "").parent.name
+            if not outcome.operators and of_job.startswith(owner_of(name)):
+                self._remember_operators(of_job, outcome)
             cause = NotAccepted(with_operator_names(str(error), outcome.operators), error.job_id)
             if start.former is not None:
                 self._bring_back(name, start.former, outcome.saved or source, cause)
+            job = read_job(self.api, error.job_id) if start.ran_before else None
+            if job is not None and job.is_live:
+                raise FailsAgainAndAgain(
+                    f"Job {name} ({error.job_id}) was started with the spec that it had, and is "
+                    f"not accepted: {cause}. It was left as it is, and Flink goes on trying. Mend "
+                    "what it speaks of; run the same again to see whether it runs."
+                ) from error
             self._end(error.job_id)
             rest = f" What it was started from is still there: {source}." if source else ""
             raise Cancelled(
@@ -202,14 +230,18 @@ class Steps:
             outcome.downtime_ms = round((ran - outcome.stopped) * 1000)
 
     def _bring_back(
-        self, name: str, former: Former, source: str | None, cause: NotAccepted
+        self, name: str, former: Spec, source: str | None, cause: NotAccepted
     ) -> NoReturn:
         """End the new job and start what ran before; always raises, with ``cause`` in it."""
         self._end(cause.job_id)
-        for each in self._snapshots(name, cause.job_id):  # nobody is to go on from these
-            dispose(self.api, each.path, self.save_timeout_s)
+        left = ""
+        try:
+            for each in self._snapshots(name, cause.job_id):  # nobody is to go on from these
+                dispose(self.api, each.path, self.save_timeout_s)
+        except PlatformError as error:  # more matters that what ran before runs again
+            left = f" {error}"
         generation = mark_of(cause.job_id).generation + 1
-        start = Start(Declaration(name), former.spec, generation, source, empty=source is None)
+        start = Start(Declaration(name), former, generation, source, empty=source is None)
         said = f"Job {name} was not accepted with its new spec (job {cause.job_id}): {cause}."
         try:
             back = self.submission.submit(start, source)
@@ -220,18 +252,19 @@ class Steps:
                 f"too: {error}. Nothing of it is lost: mend what both speak of, declare what is to "
                 "run and run this again."
             ) from error
+        whence = f", from {source}" if source else ""
         raise FormerBroughtBack(
-            f"{said} What ran before runs again as job {back}"
-            f"{f', from {source}' if source else ''}. Correct the new spec and run this again."
+            f"{said} What ran before runs again as job {back}{whence}. Correct the new spec and "
+            f"run this again.{left}"
         )
 
-    def _origin(self, name: str, job: Job, restored: str) -> Former | None:
-        """The former job that had saved what this one was started from, if it ran another spec."""
+    def _origin(self, name: str, job: Job, restored: str) -> Spec | None:
+        """What the job ran that had saved what this one was started from, if it was another."""
         for each in self._snapshots(name):
-            if local_path(each.path) == local_path(restored):
+            if each.is_at(restored):
                 spec = self.files.record(name, each.job_id)
                 if spec is not None and spec.mark != job.mark.spec:
-                    return Former(each.job_id, spec)
+                    return spec
         return None
 
     def _snapshots(self, name: str, job_id: str | None = None) -> list[Snapshot]:

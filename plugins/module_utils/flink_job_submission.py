@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 from ansible_collections.bss.platform.plugins.module_utils import flink_jars
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_acceptance import NotAccepted
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import JobFiles
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import JobPlan, Start
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_savepoints import POLL_S
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import read_job
 from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
     Api,
@@ -24,14 +26,15 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_sql_gateway imp
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError, Refusal
 
-SUBMISSIONS = 3
-"""How often a submission whose answer was lost is sent."""
-
 USED_UP = "Job has already been submitted"
 
 
 class NoSqlGateway(PlatformError):
     """What is to run is written in SQL, and there is nobody to give it to."""
+
+
+class NotHeard(PlatformError):
+    """Nobody took a job that is to be started."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Submission:
     api: Api
     files: JobFiles
     gateway: SqlGateway | None
+    accept_timeout_s: float
 
     def objections(self, decided: JobPlan, check_mode: bool) -> list[Refusal]:
         """What Flink would refuse of a plan, found out on trial.
@@ -68,32 +72,41 @@ class Submission:
     def submit(self, start: Start, source: str | None) -> str:
         """Start a job from that savepoint or checkpoint, or empty; its id.
 
-        Never starts two: Flink takes an id once. Raises NotAccepted, and CannotReachFlink where
-        the answer was lost again and again.
+        Never starts two: Flink takes an id once. Raises NotAccepted, and NotHeard where nobody
+        answers for ``accept_timeout_s``.
         """
-        sent = 0
+        deadline = time.monotonic() + self.accept_timeout_s
+        is_asked_again = False
         while True:
-            if self.files.are_here:
-                self.files.keep(start.declaration.name, start.job_id, start.spec)
+            self.keep(start)
             try:
-                sent += 1
-                self._send(start, source)
-                return start.job_id
-            except (StatementRefused, FlinkRefused) as error:
-                if USED_UP not in str(error):
-                    raise NotAccepted(_said(error), start.job_id) from error
+                if is_asked_again and read_job(self.api, start.job_id) is not None:
+                    return start.job_id  # an earlier submission was heard
+                if self._send(start, source):
+                    return start.job_id
                 job = read_job(self.api, start.job_id)
-                if job is not None and job.is_live:  # an earlier submission was heard
+                if job is not None and job.is_live:
                     return start.job_id
                 start = replace(start, generation=start.generation + 1)
-                sent = 0
-            except (CannotReachFlink, StatementPending):
-                if read_job(self.api, start.job_id) is not None:
-                    return start.job_id
-                if sent == SUBMISSIONS:
-                    raise
+                is_asked_again = False
+            except (CannotReachFlink, StatementPending) as error:
+                if time.monotonic() > deadline:
+                    whence = f"starts from {source}" if source else "starts it"
+                    raise NotHeard(
+                        f"Job {start.declaration.name} ({start.job_id}) was not started within "
+                        f"{self.accept_timeout_s:g} s (accept_timeout): {error} Nothing of it is "
+                        f"lost: run the same again, which {whence}."
+                    ) from error
+                is_asked_again = True
+                time.sleep(POLL_S)
 
-    def _send(self, start: Start, source: str | None) -> None:
+    def keep(self, start: Start) -> None:
+        """Keep what is to run, where it can be kept. Raises CannotUseFiles."""
+        if self.files.are_here:
+            self.files.keep(start.declaration.name, start.job_id, start.spec)
+
+    def _send(self, start: Start, source: str | None) -> bool:
+        """False where Flink has had a job of that id. Raises NotAccepted."""
         name, spec = start.declaration.name, start.spec
         properties = {**spec.config, "pipeline.name": name}
         if spec.parallelism is not None:
@@ -104,10 +117,16 @@ class Submission:
             properties["execution.state-recovery.ignore-unclaimed-state"] = str(
                 start.declaration.allow_non_restored_state
             ).lower()
-        if spec.sql is not None:
-            self._gateway().submit(spec.sql, properties, start.job_id)
-        else:
-            flink_jars.submit(self.api, spec, properties, start.job_id)
+        try:
+            if spec.sql is not None:
+                self._gateway().submit(spec.sql, properties, start.job_id)
+            else:
+                flink_jars.submit(self.api, spec, properties, start.job_id)
+        except (StatementRefused, FlinkRefused) as error:
+            if USED_UP not in str(error):
+                raise NotAccepted(_said(error), start.job_id) from error
+            return False
+        return True
 
     def _try_out(self, start: Start) -> None:
         if start.spec.sql is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Mark, mark_of
@@ -41,11 +42,10 @@ class Job:
     running: int = 0
     """Tasks that run, or have done all that they had to: a source may have come to its end."""
     started_ms: int = 0
-    ended_ms: int = -1
     quiet_ms: int = STEADY_MS
     """How long nothing has happened to it or its tasks."""
 
-    @property
+    @cached_property
     def mark(self) -> Mark:
         return mark_of(self.job_id)
 
@@ -93,6 +93,7 @@ class Checkpoints:
     """Of the last checkpoint that is kept; a job that was stopped keeps none."""
     latest_ms: int | None = None
     savepoint: str | None = None
+    savepoint_ms: int | None = None
     restored: str | None = None
     """What the job was started from."""
 
@@ -115,7 +116,6 @@ def read_jobs(api: Api) -> list[Job]:
             each["tasks"]["total"],
             each["tasks"]["running"] + each["tasks"]["finished"],
             each["start-time"],
-            each["end-time"],
             each["start-time"] + each["duration"] - each["last-modification"],
         )
         for each in api.get("/jobs/overview")["jobs"]
@@ -173,8 +173,20 @@ def read_checkpoints(api: Api, job_id: str) -> Checkpoints:
         latest=(kept or {}).get("external_path"),
         latest_ms=(latest["completed"] or {}).get("latest_ack_timestamp"),
         savepoint=(latest["savepoint"] or {}).get("external_path"),
+        savepoint_ms=(latest["savepoint"] or {}).get("latest_ack_timestamp"),
         restored=(latest["restored"] or {}).get("external_path"),
     )
+
+
+def keeps_checkpoints(api: Api, job_id: str) -> bool:
+    """Whether the last checkpoint of the job stays when it is cancelled."""
+    try:
+        kept = api.get(f"/jobs/{job_id}/checkpoints/config")["externalization"]
+    except FlinkRefused as refusal:
+        if refusal.status != NOT_FOUND:
+            raise
+        return False  # it makes none
+    return bool(kept["enabled"] and not kept["delete_on_cancellation"])
 
 
 def read_failures(api: Api, job_id: str, after_ms: int = 0) -> Failures:

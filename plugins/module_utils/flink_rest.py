@@ -144,8 +144,11 @@ def root_cause(said: str) -> str:
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     words = [line for line in lines if line and not line.startswith(("at ", "...", "<Exception"))]
     found = (causes or words[-1:] or ["no reason given"])[-1]
+    if found.startswith("org.apache.kafka."):
+        # What Kafka's client could not do, only who asked it says, such as for which topic.
+        found = ": ".join([*[each for each in causes if found not in each][-1:], found])
     # The class says little that its message does not, but where there is no message.
-    return re.sub(r"^(?:[\w$]+\.)+([\w$]+)(?=:|$)", r"\1", found)
+    return re.sub(r"(?:^|(?<=: ))(?:[\w$]+\.)+([\w$]+)(?=:|$)", r"\1", found)
 
 
 def _unreached(method: str, url: str, why: object) -> str:

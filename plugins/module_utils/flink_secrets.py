@@ -12,7 +12,11 @@ from typing import Any
 MASK = "********"
 
 # As Flink itself has it (GlobalConfiguration), and Kafka's way to give a password.
-_SECRET = re.compile(r"password|secret|fs\.azure\.account\.key|apikey|api-key|token|jaas", re.I)
+_SECRET = re.compile(
+    r"password|secret|fs\.azure\.account\.key|apikey|api-key|auth-params|service-key|token"
+    r"|basic-auth|http-headers|jaas",
+    re.I,
+)
 _SQL_OPTION = re.compile(r"'(?P<key>(?:[^']|'')*)'(?P<is>\s*=\s*)'(?:[^']|'')*'")
 _ARGUMENT = re.compile(r"-{1,2}[^=]*")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
+    NOT_FOUND,
     Api,
     CannotReachFlink,
     FlinkRefused,
@@ -29,6 +30,10 @@ FIXED_JOB_ID = "$internal.pipeline.job-id"
 
 class StatementRefused(PlatformError):
     """Flink does not take a statement; its text is Flink's reason."""
+
+
+class NoSuchGateway(PlatformError):
+    """Somebody answers at that address who is no SQL Gateway."""
 
 
 class StatementPending(PlatformError):
@@ -63,7 +68,16 @@ class SqlGateway:
 
     @contextmanager
     def _session(self, properties: Mapping[str, str]) -> Iterator[str]:
-        answer = self._api.ask("POST", self._address, {"properties": dict(properties)})
+        try:
+            answer = self._api.ask("POST", self._address, {"properties": dict(properties)})
+        except FlinkRefused as refusal:
+            if refusal.status != NOT_FOUND:
+                raise
+            raise NoSuchGateway(
+                f"There is no SQL Gateway at {self._address.removesuffix('/v3/sessions')}: what "
+                "answers there knows no sessions, as a JobManager does not. Correct "
+                "sql_gateway_url; a gateway listens on port 8083 where nothing else is set."
+            ) from refusal
         session = f"{self._address}/{answer['sessionHandle']}"
         try:
             yield session

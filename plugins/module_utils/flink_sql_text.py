@@ -25,6 +25,8 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 
+_PREPARING = ("CREATE", "DROP", "ALTER", "USE", "SET", "LOAD", "ADD")
+_SETTING = re.compile(r"SET\s+'?(?P<key>[^'\s=]+)", re.IGNORECASE)
 _SET_OPENS = ["EXECUTE", "STATEMENT", "SET", "BEGIN"]
 
 
@@ -60,6 +62,20 @@ def starts_job(statement: str) -> bool:
         or first[:2] == ["EXECUTE", "INSERT"]
         or first == ["EXECUTE", "STATEMENT", "SET"]
     )
+
+
+def only_prepares(statement: str) -> bool:
+    """Whether it makes what a job needs, and starts none itself, as CREATE TABLE AS does."""
+    words = words_of(statement, len(statement))
+    if words[0] not in _PREPARING or "MATERIALIZED" in words[:4]:
+        return False
+    return "TABLE" not in words[:4] or not {*words} & {"SELECT", "VALUES"}
+
+
+def setting_of(statement: str) -> str | None:
+    """The key that a statement sets; None of another statement."""
+    found = _SETTING.match(statement)
+    return found["key"] if found else None
 
 
 def explanation_of(statement: str) -> str:

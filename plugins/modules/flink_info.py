@@ -30,8 +30,8 @@ EXAMPLES = r"""
 - name: Wait until all jobs run
   bss.platform.flink_info:
     url: https://us-f1:8081
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
   register: flink
   until: flink.jobs | rejectattr('running') | selectattr('live') | length == 0
   retries: 60

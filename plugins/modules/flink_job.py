@@ -38,8 +38,10 @@ options:
     type: path
   sql:
     description:
-      - A script of Flink SQL. It creates what it needs (C(CREATE TABLE), C(CREATE VIEW), ...) and
-        has one C(INSERT), or several in C(EXECUTE STATEMENT SET BEGIN ... END).
+      - A script of Flink SQL. It has one C(INSERT), or several in C(EXECUTE STATEMENT SET BEGIN ...
+        END), and makes what they need by C(CREATE), C(ALTER), C(DROP), C(USE), C(SET), C(LOAD) and
+        C(ADD JAR). Other statements are refused, such as C(CREATE TABLE ... AS SELECT), which runs
+        a job of its own.
       - Comments and white space outside of literals do not count; hints do.
       - It is kept beside the job's savepoints, readable for Flink's user alone. Do not write
         passwords into it all the same; let the connector read them from a file.
@@ -85,8 +87,11 @@ options:
     choices: [savepoint, last_state, stateless]
   savepoint:
     description:
-      - Address of a savepoint or checkpoint to start from instead of what was saved last. It
-        counts where the job does not run, and with O(restart).
+      - Address of a savepoint or checkpoint to start from. It counts where the job does not run,
+        and with O(restart).
+      - Where the job has saved something else, going back to that address needs O(restart), and is
+        refused without. So an address that was left in the declaration takes no job back by
+        mistake.
     type: str
   savepoint_format:
     description:
@@ -196,8 +201,11 @@ options:
     default: 600
   accept_timeout:
     description:
-      - Seconds within which all tasks of a started job are to run and a checkpoint is to be
-        completed. A job that fails three times before that is not waited for.
+      - Seconds within which a job that is started is to be taken by Flink or the SQL Gateway, and
+        as many again within which all of its tasks are to run and a checkpoint is to be completed.
+        A job that fails three times before that is not waited for.
+      - A job that is started again with the spec that it had is left as it is when it does not run
+        by then, and the task fails.
     type: int
     default: 120
 extends_documentation_fragment:
@@ -208,7 +216,10 @@ notes:
     mounted, such as the JobManager's.
   - When it is interrupted, the same task goes on from there. A stop that is under way is joined,
     and no job is started twice.
-  - The jobs of a list are done one after the other. Where one fails, those before it stay done.
+  - The jobs of a list are done one after the other, those first that are to end. Where one fails,
+    those before it stay done.
+  - A spec that was not accepted is tried again by each run that declares it, which stops the job
+    each time. Declare what runs until the new spec is mended.
   - Set C(web.refresh-interval) of the JobManager to a second or less. Until then, Flink tells of
     checkpoints as they were, and a job is accepted that much later.
 seealso:
@@ -225,8 +236,8 @@ EXAMPLES = r"""
   bss.platform.flink_job:
     url: https://us-f1:8081
     sql_gateway_url: https://us-f1:8083
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     jobs:
       - name: order-totals
         sql_file: /opt/shop/order-totals.sql
@@ -241,16 +252,16 @@ EXAMPLES = r"""
 - name: Stop a job, to go on later from where it was
   bss.platform.flink_job:
     url: https://us-f1:8081
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     name: clicks
     state: suspended
 
 - name: Remove a job and all that it saved
   bss.platform.flink_job:
     url: https://us-f1:8081
-    ca_cert: /etc/bss/tls/ca.crt
-    client_cert: /etc/bss/tls/host.pem
+    ca_cert: /etc/flink/tls/ca.crt
+    client_cert: /etc/flink/tls/host.pem
     name: tryout
     state: absent
     drop_state: true
@@ -379,7 +390,7 @@ def run(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     jobs = {each["name"]: dict(each) for each in decided.jobs}
     if decided.changed or decided.refusals or decided.watched:
         files = files or read_files(read_settings(api), options["savepoint_dir"])
-        submission = Submission(api, files, gateway)
+        submission = Submission(api, files, gateway, options["accept_timeout"])
         steps = Steps(submission, options["savepoint_timeout"], options["accept_timeout"])
         decided = refused_too(decided, submission.objections(decided, check_mode))
         decided.raise_if_refused()

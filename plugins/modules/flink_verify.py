@@ -431,7 +431,11 @@ class ClusterChecks:
                 seen.append(f"{name} makes none by itself")
                 continue
             limit = f"{INTERVALS} intervals are {INTERVALS * found.interval_ms / 1000:g} s"
-            if found.latest_ms is None:
+            if found.latest_ms is None:  # also for a while after a JobManager has started anew
+                since_ms = time.time() * 1000 - job.started_ms
+                if since_ms <= INTERVALS * found.interval_ms:
+                    seen.append(f"{name} started {since_ms / 1000:.0f} s ago")
+                    continue
                 faults.append(f"{name} has completed no checkpoint, {found.failed} have failed")
                 continue
             age_ms = time.time() * 1000 - found.latest_ms

@@ -287,3 +287,30 @@ def test_a_directory_of_another_kind_is_told(tmp_path: Path) -> None:
     result = run("--bootstrap-servers=127.0.0.1:1", tmp_path)
     assert result.returncode == 2
     assert "report.json" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"{}"])
+def test_a_record_of_another_kind_is_told(
+    expected: Expected, topic: str, value: bytes | None
+) -> None:
+    outputs = program.Outputs(FakeConsumer([Message(topic, value)]), [(each, 0) for each in TOPICS])
+    with pytest.raises(program.BadRecord):
+        program.check(expected, outputs, patience_s=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("report.json", '{"stream": {'),
+        ("report.json", "{}"),
+        ("report.json", "[]"),
+        ("acknowledged.tsv", "bss.orders\t0"),
+        ("acknowledged.tsv", "bss.orders\t0\t0\t1,"),
+    ],
+)
+def test_what_was_kept_by_half_is_told(tmp_path: Path, name: str, text: str) -> None:
+    directory = report(tmp_path / "a")
+    (directory / name).write_text(text)
+    with pytest.raises((program.CannotCheck, program.BadRecord)):
+        program.read_runs([directory])

@@ -44,6 +44,7 @@ from ansible_collections.bss.platform.plugins.module_utils.bss_streams import ( 
     Comparison,
     Expected,
     alert_of,
+    job_of_late,
     read_acknowledged,
     unknown_events,
     window_of,
@@ -79,7 +80,7 @@ class Outputs:
     def is_at_end(self) -> bool:
         return self._ended == self._partitions
 
-    def take(self, timeout_s: float) -> tuple[str, bytes] | None:
+    def take(self, timeout_s: float) -> tuple[str, bytes | None] | None:
         """The next record and its topic; None if none came. Raises CannotCheck."""
         record = self._consumer.poll(timeout_s)
         if record is None:
@@ -177,7 +178,7 @@ def check(
             elif topic == ALERT_TOPIC:
                 alerts.add(*alert_of(value))
             else:
-                late[json.loads(value)["job"]] += 1
+                late[job_of_late(value)] += 1
         now_left = len(windows.missing) + len(alerts.missing)
         if now_left < left:
             left, since = now_left, clock()
@@ -203,11 +204,11 @@ def read_runs(directories: Sequence[Path]) -> tuple[Stream, list[Acknowledged]]:
     streams: dict[str, Any] = {}
     acknowledged: list[Acknowledged] = []
     for directory in directories:
-        report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-        streams[json.dumps(report["stream"], sort_keys=True)] = report["stream"]
-        if report["failed"]:
+        stream, failed = _reported(directory / "report.json")
+        streams[json.dumps(stream, sort_keys=True)] = stream
+        if failed:
             raise CannotCheck(
-                f"{report['failed']} events of {directory} were not acknowledged. Each may be "
+                f"{failed} events of {directory} were not acknowledged. Each may be "
                 f"there or not, so what has to come of them is not known. Send others."
             )
         with (directory / "acknowledged.tsv").open(encoding="utf-8") as lines:
@@ -217,6 +218,17 @@ def read_runs(directories: Sequence[Path]) -> tuple[Stream, list[Acknowledged]]:
             f"the runs are of different streams: {' and '.join(streams)}. Name those of one."
         )
     return Stream(**next(iter(streams.values()))), acknowledged
+
+
+def _reported(path: Path) -> tuple[dict[str, Any], int]:
+    """The stream of a run, and how many of its events failed. Raises CannotCheck and OSError."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return report["stream"], report["failed"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotCheck(
+            f"{path} is no whole report of generate_events.py ({error!r}). Send others."
+        ) from error
 
 
 def complaints(result: dict[str, Any], directories: Sequence[Path]) -> Iterator[str]:

@@ -156,6 +156,23 @@ def test_suspended_jobs_go_on_from_where_they_were(operator: Operator) -> None:
     assert seen < printed < operator.counts_above(name, printed) < printed + 100
 
 
+def test_a_savepoint_that_was_left_in_the_declaration_takes_no_job_back(
+    operator: Operator,
+) -> None:
+    name = operator.cluster.name()
+    operator.done(operator.counting(name))
+    operator.counts_above(name, 20)
+    early = operator.done({"name": name, "state": "suspended"})["jobs"][0]["savepoint"]
+    left = operator.counting(name, savepoint=early)
+    operator.done(left)
+    operator.counts_above(name, max(operator.counts(name)) + 50)
+    operator.done({"name": name, "state": "suspended"})
+    printed = max(operator.counts(name))
+    assert "would be forgotten" in operator.refused(left)
+    operator.done(operator.counting(name))
+    assert operator.counts_above(name, printed) < printed + 100
+
+
 def test_lost_with_the_jobmanager_and_resumed(operator: Operator) -> None:
     """Without high availability, Flink forgets all: only its directories tell."""
     suspended, running = operator.cluster.name(), operator.cluster.name()
@@ -279,9 +296,19 @@ def test_a_job_that_completes_no_checkpoint_is_not_accepted(operator: Operator) 
     operator.done(operator.counting(name))
     seen = operator.counts_above(name, 5)
     config = {"execution.checkpointing.interval": "10 min"}
-    never = {"execution.checkpointing.dir": "file:///proc/nowhere", **config}
-    message = operator.failed(operator.counting(name, config=never), accept_timeout=15)
-    assert "nowhere" in message and "runs again" in message
+    never = {"execution.checkpointing.checkpoints-after-tasks-finish": "false", **config}
+    ending = operator.counting(name, config=never, allow_non_restored_state=True)
+    ending["sql"] = (
+        ending["sql"]
+        .replace(
+            "CREATE TABLE counts",
+            "CREATE TABLE one (id INT) WITH ('connector' = 'datagen', 'number-of-rows' = '1');"
+            "CREATE TABLE counts",
+        )
+        .replace("FROM seen", "FROM (SELECT id FROM seen UNION ALL SELECT id FROM one)")
+    )
+    message = operator.failed(ending, accept_timeout=15)
+    assert "no checkpoint is completed" in message and "runs again" in message
     assert operator.counts_above(name, max(operator.counts(name))) > seen
     # One is asked for where the interval is long.
     operator.declared(operator.counting(name, config=config))
@@ -296,6 +323,10 @@ def test_jars(operator: Operator, tmp_path: Path) -> None:
     assert not operator.done(job)["changed"]
     changed = operator.done({**job, "args": ["--sleep", "10"]})
     assert changed["plan"][0].startswith("stop") and "from that savepoint" in changed["plan"][1]
+    (replaced,) = changed["jobs"]
+    checkpoints = operator.cluster.get(f"/jobs/{replaced['job_id']}/checkpoints")
+    restored = Path(checkpoints["latest"]["restored"]["external_path"])
+    assert restored.name == Path(replaced["savepoint"]).name
 
     # Byte by byte: another file of the same classes is another job.
     copy = tmp_path / "copy.jar"
@@ -458,8 +489,7 @@ def test_left_looping_by_an_interrupted_run(
     assert not operator.done(operator.counting(name))["changed"]
 
 
-def test_a_jobmanager_that_is_away_is_waited_for(operator: Operator) -> None:
-    """Only reading what is done: nothing can be asked for while it is away."""
+def test_a_jobmanager_that_is_away_is_told_at_once(operator: Operator) -> None:
     started = time.monotonic()
     operator.cluster.kill("jobmanager")
     assert "did not answer" in operator.failed(operator.counting("x"))

@@ -58,7 +58,7 @@ def test_a_record_is_the_same_again() -> None:
 
 
 def test_triggers_differ_by_attempt_and_are_the_same_again() -> None:
-    ids = [trigger_id("a" * 32, "stop", attempt) for attempt in (0, 1, 0)]
+    ids = [trigger_id("a" * 32, attempt) for attempt in (0, 1, 0)]
     assert ids[0] == ids[2] != ids[1]
     assert all(len(each) == 32 for each in ids)
 
@@ -76,3 +76,8 @@ def test_secrets_are_not_shown() -> None:
     assert "hush" not in str(spec.shown)
     assert spec.shown["args"] == ["--db-password", "********", "--token=********", "--window", "60"]
     assert spec.shown["config"] == {"fs.s3a.secret.key": "********", "parallelism.max": "4"}
+
+
+@pytest.mark.parametrize("key", ["auth-params", "service-key", "basic-auth", "http-headers"])
+def test_all_that_flink_takes_for_secret_is(key: str) -> None:
+    assert Spec(config={f"x.{key}": "hush"}).shown["config"] == {f"x.{key}": "********"}

@@ -9,6 +9,7 @@ import pytest
 from ansible_collections.bss.platform.plugins.module_utils.flink_sql_text import (
     explanation_of,
     normalised,
+    only_prepares,
     split_statements,
     starts_job,
 )
@@ -86,3 +87,21 @@ def test_jobs_are_explained(statement: str, explanation: str) -> None:
 )
 def test_what_starts_no_job(statement: str) -> None:
     assert not starts_job(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE a (id INT, twice AS id * 2) WITH ('connector' = 'x')",
+        "CREATE TABLE a (`select` INT) LIKE b",
+        "CREATE TEMPORARY VIEW v AS SELECT 1",
+        "CREATE FUNCTION f AS 'shop.F'",
+        "DROP TABLE IF EXISTS a",
+        "USE CATALOG c",
+        "SET 'table.local-time-zone' = 'UTC'",
+        "LOAD MODULE m",
+        "ADD JAR '/a.jar'",
+    ],
+)
+def test_what_only_prepares(statement: str) -> None:
+    assert only_prepares(statement)

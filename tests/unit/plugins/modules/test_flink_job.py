@@ -20,6 +20,7 @@ from ansible_collections.bss.platform.plugins.module_utils import (
     flink_job_acceptance,
     flink_job_savepoints,
     flink_job_steps,
+    flink_job_submission,
     flink_rest,
     flink_sql_gateway,
 )
@@ -175,7 +176,19 @@ def test_no_id_is_used_twice(there: Present, generation: int) -> None:
         (job(), present(), None, True),
         (job(), present(snapshots=(saved(1), saved(2))), saved(2).path, False),
         (job(), present(snapshots=(saved(1), saved(2, 5, False))), saved(2, 5, False).path, False),
-        (job(savepoint="file:///x"), present(snapshots=(saved(2),)), "file:///x", False),
+        (job(savepoint="file:///x"), present(), "file:///x", False),
+        (
+            job(savepoint="file:///x", restart=True),
+            present(snapshots=(saved(2),)),
+            "file:///x",
+            False,
+        ),
+        (
+            job(savepoint=saved(2).path.replace("///", "/")),
+            present(snapshots=(saved(1), saved(2))),
+            saved(2).path.replace("///", "/"),
+            False,
+        ),
         (job(upgrade_mode="stateless"), present(snapshots=(saved(2),)), None, True),
         (job(NEW), present(live(), snapshots=(saved(0),)), None, False),
         (job(NEW, savepoint="file:///x"), present(live()), None, False),
@@ -193,16 +206,15 @@ def test_what_a_job_starts_from(
 @pytest.mark.parametrize(
     ("declared", "there", "former"),
     [
-        (job(NEW), present(live()), identity(1)),
-        (job(NEW), present(snapshots=(saved(2),)), identity(2)),
+        (job(NEW), present(live()), OLD),
+        (job(NEW), present(snapshots=(saved(2),)), OLD),
         (job(restart=True), present(live()), None),  # the same would fail again
         (job(), present(snapshots=(saved(2),)), None),
-        (job(NEW, savepoint="file:///x"), present(snapshots=(saved(2),)), None),
+        (job(NEW, savepoint="file:///x", restart=True), present(snapshots=(saved(2),)), None),
     ],
 )
-def test_what_is_brought_back(declared: Declaration, there: Present, former: str | None) -> None:
-    start = start_of(planned(declared, there))
-    assert (start.former.job_id if start.former else None) == former
+def test_what_is_brought_back(declared: Declaration, there: Present, former: Spec | None) -> None:
+    assert start_of(planned(declared, there)).former == former
 
 
 @pytest.mark.parametrize(
@@ -267,9 +279,46 @@ def test_what_does_not_run_is_watched_and_no_change() -> None:
         (job(replace(OLD, parallelism=0)), present(), "nothing would run"),
         (job(replace(OLD, parallelism=4)), present(), "4 slots"),
         (job(replace(OLD, config={"pipeline.name": "x"})), present(), "use name instead"),
+        (
+            job(replace(OLD, config={"execution.checkpointing.dir": "file:///x"})),
+            present(),
+            "would not be found again",
+        ),
+        (
+            job(replace(OLD, config={"execution.savepoint.path": "file:///x"})),
+            present(),
+            "use savepoint instead",
+        ),
+        (
+            job(NEW, upgrade_mode="last_state"),
+            present(live(), keeps_checkpoints=False),
+            "nothing would be left to go on from",
+        ),
         (job(replace(OLD, args=("a",))), present(), "only a jar has a main()"),
         (job(Spec(sql="CREATE TABLE a")), present(), "none of its statements starts a job"),
         (job(Spec(sql="INSERT INTO a SELECT 1; INSERT INTO b SELECT 1")), present(), "EXECUTE"),
+        *(
+            (job(Spec(sql=f"{other}; {OLD.sql}")), present(), "leave it out")
+            for other in (
+                "SELECT 1",
+                "create table t with ('a' = 'b') as select * from s",
+                "CREATE OR REPLACE TABLE t AS SELECT 1",
+                "REPLACE TABLE t AS SELECT 1",
+                "CREATE MATERIALIZED TABLE t AS SELECT 1",
+                "COMPILE AND EXECUTE PLAN 'p' FOR INSERT INTO a SELECT 1",
+                "EXECUTE PLAN 'p'",
+                "ANALYZE TABLE t COMPUTE STATISTICS",
+                "DELETE FROM t",
+                "RESET",
+                "RESET 'parallelism.default'",
+            )
+        ),
+        (
+            job(Spec(sql=f"SET 'parallelism.default' = '2'; {OLD.sql}")),
+            present(),
+            "use parallelism instead",
+        ),
+        (job(Spec(sql=f"set pipeline.name=x; {OLD.sql}")), present(), "use name instead"),
         (job(Spec(jar_sha256="a", jar="/a.jar")), present(), "it is not a jar"),
         (
             job(
@@ -280,6 +329,8 @@ def test_what_does_not_run_is_watched_and_no_change() -> None:
             "write shop.Clicks, if that is meant",
         ),
         (job(savepoint="file:///x"), present(savepoint_is_missing=True), "no savepoint there"),
+        (job(savepoint="file:///x"), present(snapshots=(saved(2),)), "would be forgotten"),
+        (job(NEW, savepoint=saved(1).path), present(snapshots=(saved(1), saved(2))), "restart"),
     ],
 )
 def test_refusals(declared: Declaration, there: Present, words: str) -> None:
@@ -290,6 +341,27 @@ def test_an_upgrade_uses_the_slots_that_it_frees() -> None:
     wide = replace(NEW, parallelism=4)
     assert planned(job(wide), present(live())).changed
     assert "5 slots" in refused(job(replace(NEW, parallelism=5)), present(live()))
+
+
+def test_slots_are_free_when_they_are_needed() -> None:
+    """Four slots, all taken; the list has the job first that needs them."""
+    cluster = Cluster("2.2.1", 1, 4, 0)
+    other = Declaration("a", replace(OLD, parallelism=4))
+    there = Current({NAME: present(live(), parallelism=4)}, cluster=cluster)
+    decided = plan(there, [other, job(state="absent")], 5, True)
+    decided.raise_if_refused()
+    assert steps(decided) == ["STOP", "START_SQL"]
+    assert [each["name"] for each in decided.jobs] == ["a", NAME]
+    narrow = job(replace(NEW, parallelism=1))
+    early = plan(there, [narrow, replace(other, spec=replace(OLD, parallelism=3))], 5, True)
+    early.raise_if_refused()
+    late = plan(there, [replace(other, spec=replace(OLD, parallelism=3)), narrow], 5, True)
+    assert "3 slots for the jobs" in str(late.refusals[0])
+
+
+def test_state_that_cannot_be_seen_is_not_dropped() -> None:
+    dropped = job(None, state="absent", drop_state=True)
+    assert "would stay" in refused(dropped, present(live()), files_are_here=False)
 
 
 def test_without_the_directories_nothing_is_started_blindly() -> None:
@@ -370,7 +442,13 @@ def flink(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     scripted = ScriptedFlink(capsys)
     monkeypatch.setattr(flink_rest, "open_url", scripted.open_url)
     clock = Clock()
-    timed = (flink_job_acceptance, flink_job_savepoints, flink_job_steps, flink_sql_gateway)
+    timed = (
+        flink_job_acceptance,
+        flink_job_savepoints,
+        flink_job_steps,
+        flink_job_submission,
+        flink_sql_gateway,
+    )
     for module in timed:
         monkeypatch.setattr(module, "time", clock)
     return scripted
@@ -410,7 +488,7 @@ def test_a_list_that_is_as_declared_costs_one_request(flink: ScriptedFlink) -> N
 
 def test_stops_with_a_savepoint(flink: ScriptedFlink, tmp_path: Path) -> None:
     of_job = identity(1)
-    trigger = flink_job_savepoints.trigger_id(of_job, "stop", 0)
+    trigger = flink_job_savepoints.trigger_id(of_job, 0)
     status = f"GET /jobs/{of_job}/savepoints/{trigger}"
     answer = flink.run(
         [
@@ -447,7 +525,7 @@ def test_stops_with_a_savepoint(flink: ScriptedFlink, tmp_path: Path) -> None:
 def test_a_stop_that_failed_before_is_asked_for_anew(flink: ScriptedFlink, tmp_path: Path) -> None:
     of_job = identity(1)
     first, second = (
-        f"GET /jobs/{of_job}/savepoints/{flink_job_savepoints.trigger_id(of_job, 'stop', each)}"
+        f"GET /jobs/{of_job}/savepoints/{flink_job_savepoints.trigger_id(of_job, each)}"
         for each in (0, 1)
     )
     failed = {
@@ -496,3 +574,25 @@ def test_a_stop_that_failed_before_is_asked_for_anew(flink: ScriptedFlink, tmp_p
 def test_whoever_does_not_answer(flink: ScriptedFlink, error: Answer, words: str) -> None:
     answer = flink.run([("GET /jobs/overview", error)], name=NAME, sql=OLD.sql)
     assert answer["failed"] and words in answer["msg"]
+
+
+def test_a_gateway_that_is_none(flink: ScriptedFlink, tmp_path: Path) -> None:
+    for directory in ("savepoints", "checkpoints"):
+        (tmp_path / directory).mkdir()
+    cluster = {
+        "flink-version": "2.2.1",
+        "taskmanagers": 1,
+        "slots-total": 4,
+        "slots-available": 2,
+    }
+    answer = flink.run(
+        [
+            ("GET /jobs/overview", overview()),
+            ("GET /jobmanager/config", settings(tmp_path)),
+            ("GET /overview", cluster),
+            ("POST https://f1:8083/v3/sessions", (404, '{"errors": ["Not found"]}')),
+        ],
+        name=NAME,
+        sql=OLD.sql,
+    )
+    assert "There is no SQL Gateway at https://f1:8083" in answer["msg"]

@@ -271,6 +271,16 @@ def test_a_job_without_checkpoints_of_its_own_passes_by_name(
     assert results["flink_jobs_checkpoint"]["detail"] == "totals makes none by itself"
 
 
+def test_a_job_that_has_just_started_has_time_for_its_first_checkpoint(
+    verify: Any, flink: dict[str, Any]
+) -> None:
+    flink[f"/jobs/{ID}/checkpoints"] = checkpoints(None)
+    flink["/jobs/overview"]["jobs"][0]["start-time"] = (time.time() - 5) * 1000
+    results = verify(**CLUSTER)
+    assert not failures(results)
+    assert results["flink_jobs_checkpoint"]["detail"] == "totals started 5 s ago"
+
+
 def test_failures_of_long_ago_are_forgiven(verify: Any, flink: dict[str, Any]) -> None:
     flink[f"/jobs/{ID}/exceptions"] = exceptions(1, 20, 40, 301, 302, 303)
     results = verify(**CLUSTER)

@@ -1,0 +1,41 @@
+# Copyright: the bss.platform contributors
+# Apache License 2.0 (see LICENSE)
+
+"""What of a Java stack trace is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.bss.platform.plugins.module_utils.flink_rest import root_cause
+
+MISSING_TOPIC = """org.apache.flink.util.FlinkRuntimeException: Failed to list partitions due to
+\tat org.apache.flink.connector.kafka.source.enumerator.A.b(A.java:1)
+Caused by: java.lang.RuntimeException: Failed to get metadata for topics [nowhere].
+\t... 3 more
+Caused by: java.util.concurrent.ExecutionException: \
+org.apache.kafka.common.errors.UnknownTopicOrPartitionException: This server does not host this.
+\t... 3 more
+Caused by: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: \
+This server does not host this.
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("", "no reason given"),
+        ("a.b.C: odd\n\tat d.E", "C: odd"),
+        ("a.b.C: x\nCaused by: d.E: no: room in org.x", "E: no: room in org.x"),
+        (json.dumps({"errors": ["Internal", "x\nCaused by: a.b.C: odd"]}), "C: odd"),
+        (
+            MISSING_TOPIC,
+            "RuntimeException: Failed to get metadata for topics [nowhere].: "
+            "UnknownTopicOrPartitionException: This server does not host this.",
+        ),
+        ("Caused by: org.apache.kafka.common.X: alone", "X: alone"),
+    ],
+)
+def test_root_cause(said: str, cause: str) -> None:
+    assert root_cause(said) == cause
