@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -41,8 +42,10 @@ NOT_COUNTED_S = 20
 RECOVERY_RATE = 10_000
 KILLS = 3
 BETWEEN_KILLS_S = 35
-# Of so many events, one begins a fraud: enough alerts to see when there are none.
-FRAUD_EVERY = 100
+# Event time of number 0, as the generator has it.
+EVENTS_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+# Enough alerts to see when there are none: frauds that begin in a second.
+FRAUDS_PER_S = 100
 
 
 @dataclass
@@ -100,18 +103,14 @@ def region_of(inventory: str) -> Region:
         for broker in tree["kafka"]["hosts"]
         for listener in hosts[broker]["kafka_extra_listeners"]
     ]
-    reports = [
-        json.loads(report.read_text())
-        for report in (PROJECT / "reports" / "events").glob("*/report.json")
-    ]
+    password = (secrets / "kafka_admin_password").read_text().strip()
+    kafka = Kafka(servers, password, secrets / "ca")
     return Region(
         inventory=inventory,
         flink=Flink(f"https://{hosts[jobmanager]['ansible_host']}:8081", secrets / "flink_ca"),
-        kafka=Kafka(
-            servers, (secrets / "kafka_admin_password").read_text().strip(), secrets / "ca"
-        ),
+        kafka=kafka,
         taskmanagers=tree["flink_taskmanager"]["hosts"],
-        event_s=max([0.0, *(run["stop"] / run["stream"]["event_rate"] for run in reports)]),
+        event_s=max(0.0, kafka.last_event_ms() / 1000 - EVENTS_BEGIN.timestamp()),
     )
 
 
@@ -132,7 +131,7 @@ def no_op(inventory: str) -> dict[str, float]:
 
 
 @contextmanager
-def load(region: Region, rate: int, seconds: int, fraud_every: int) -> Iterator[Load]:
+def load(region: Region, rate: int, seconds: int) -> Iterator[Load]:
     """Send events in the background; at the end, wait until all are sent and fetch the report.
 
     With rate 0, as many as BACKLOG, as fast as they go.
@@ -149,9 +148,9 @@ def load(region: Region, rate: int, seconds: int, fraud_every: int) -> Iterator[
             "bss_workload_event_count": count,
             "bss_workload_event_rate": rate,
             "bss_workload_event_time_rate": event_rate,
-            "bss_workload_event_fraud_every": fraud_every,
+            "bss_workload_event_fraud_every": max(event_rate // FRAUDS_PER_S, 100),
             # Not among those that check_streams looks at.
-            "bss_workload_events_dir": directory,
+            "platform_reports_dir": directory,
         }
         before = region.flink.cpu_s()
         generator = subprocess.Popen(
@@ -171,7 +170,8 @@ def load(region: Region, rate: int, seconds: int, fraud_every: int) -> Iterator[
         sampler.join()
         if generator.returncode:
             sys.exit(f"generate_events failed:\n{output[-4000:]}")
-        run.said = json.loads((Path(directory) / "report.json").read_text())
+        (report,) = Path(directory).glob("events/*/report.json")
+        run.said = json.loads(report.read_text())
         run.cpu_s = region.flink.cpu_s() - before
 
 
@@ -220,7 +220,7 @@ def fill(region: Region) -> None:
     """Suspend the jobs, and send what they will have to read."""
     run_jobs(region, ())
     say(f"{BACKLOG:,} events")
-    with load(region, 0, 0, 2000):
+    with load(region, 0, 0):
         pass
 
 
@@ -262,7 +262,7 @@ def reading_rate(region: Region, running: Sequence[str], watched: Sequence[str])
 
 def alert_latency(region: Region, rate: int) -> dict[str, Any]:
     say(f"alerts at {rate:,} events/s")
-    with Watch(region.kafka) as watch, load(region, rate, LATENCY_S, FRAUD_EVERY) as run:
+    with Watch(region.kafka) as watch, load(region, rate, LATENCY_S) as run:
         pass
     return latency(region, run, watch.alerts)
 
@@ -300,7 +300,7 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 def offered(region: Region) -> dict[str, Any]:
     """What the target system promises: so many events a second with all jobs."""
     say(f"{OFFERED:,} events/s for {OFFERED_S} s")
-    with Watch(region.kafka) as watch, load(region, OFFERED, OFFERED_S, FRAUD_EVERY) as run:
+    with Watch(region.kafka) as watch, load(region, OFFERED, OFFERED_S) as run:
         pass
     drained = wait_until(
         lambda: sum(pending_of(region).values()) == 0, "jobs read what is left", 900
@@ -327,7 +327,7 @@ def taskmanager_killed(region: Region) -> dict[str, Any]:
     gaps: list[dict[str, float]] = []
     kills: list[float] = []
     seconds = NOT_COUNTED_S + (KILLS + 1) * BETWEEN_KILLS_S
-    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, seconds, FRAUD_EVERY):
+    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, seconds):
         wait_until(lambda: len(watch.alerts) > 0, "the first alert")
         warm = time.monotonic() + NOT_COUNTED_S
         wait_until(lambda: time.monotonic() > warm, "the warm-up")
@@ -367,7 +367,7 @@ def taskmanager_killed(region: Region) -> dict[str, Any]:
 
 def savepoint_restart(region: Region) -> dict[str, Any]:
     """How long a job is away that is stopped with a savepoint and goes on from it, under events."""
-    with load(region, RECOVERY_RATE, 60, 2000) as run:
+    with load(region, RECOVERY_RATE, 60) as run:
         wait_until(lambda: any(any(p.values()) for _, p in run.samples), "the first events")
         said = run_jobs(region, JOBS, restart=True)
     return {"downtime_ms": {job["name"]: job["downtime_ms"] for job in said}}

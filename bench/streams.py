@@ -127,6 +127,23 @@ class Kafka:
         finally:
             consumer.close()
 
+    def last_event_ms(self) -> int:
+        """Event time of the latest of the last events of all partitions; 0 where there is none."""
+        latest = 0
+        for topic in INPUTS:
+            consumer = self.consumer(topic)
+            try:
+                for partition in consumer.assignment():
+                    low, high = consumer.get_watermark_offsets(partition, WAIT_S)
+                    if low == high:
+                        continue
+                    consumer.assign([TopicPartition(topic, partition.partition, high - 1)])
+                    (record,) = consumer.consume(1, WAIT_S)
+                    latest = max(latest, json.loads(record.value() or b"{}")["event_time"])
+            finally:
+                consumer.close()
+        return latest
+
     def sent_at(self, from_ms: float, event_ids: set[str]) -> dict[str, int]:
         """When a producer sent the events of these ids, in ms since 1970."""
         wanted = {each.encode() for each in event_ids}
