@@ -25,8 +25,7 @@ from measuring import BIN, PROJECT, bars, measure, say, title
 from streams import Alert, Flink, Kafka, Watch
 
 JOBS = ("customer_analytics", "order_processing", "fraud_patterns")
-# Which job raises what: one pattern is of this job, the others of fraud_patterns.
-OF_ORDER_PROCESSING = "high_value_order"
+RAISES_ALERTS = ("order_processing", "fraud_patterns")
 
 # Lines to beat: the target system's.
 OFFERED = 50_000
@@ -39,13 +38,14 @@ LATENCY_RATES = (1_000, 20_000)
 LATENCY_S = 60
 # While JVMs compile, figures are of that.
 NOT_COUNTED_S = 20
-RECOVERY_RATE = 10_000
+# What leaves the cores time for a JVM to start.
+RECOVERY_RATE = 2_000
+RECOVERY_S_AT_MOST = 900
 KILLS = 3
-BETWEEN_KILLS_S = 35
 # Event time of number 0, as the generator has it.
 EVENTS_BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 # Enough alerts to see when there are none: frauds that begin in a second.
-FRAUDS_PER_S = 100
+FRAUDS_PER_S = 50
 
 
 @dataclass
@@ -55,6 +55,8 @@ class Region:
     inventory: str
     flink: Flink
     kafka: Kafka
+    brokers: list[str]
+    """Events are sent from the first one."""
     taskmanagers: list[str]
     event_s: float
     """Seconds of event time that the topics have: later events are younger than these."""
@@ -109,6 +111,7 @@ def region_of(inventory: str) -> Region:
         inventory=inventory,
         flink=Flink(f"https://{hosts[jobmanager]['ansible_host']}:8081", secrets / "flink_ca"),
         kafka=kafka,
+        brokers=tree["kafka"]["hosts"],
         taskmanagers=tree["flink_taskmanager"]["hosts"],
         event_s=max(0.0, kafka.last_event_ms() / 1000 - EVENTS_BEGIN.timestamp()),
     )
@@ -148,7 +151,7 @@ def load(region: Region, rate: int, seconds: int) -> Iterator[Load]:
             "bss_workload_event_count": count,
             "bss_workload_event_rate": rate,
             "bss_workload_event_time_rate": event_rate,
-            "bss_workload_event_fraud_every": max(event_rate // FRAUDS_PER_S, 100),
+            "bss_workload_event_fraud_every": event_rate // FRAUDS_PER_S,
             # Not among those that check_streams looks at.
             "platform_reports_dir": directory,
         }
@@ -173,6 +176,22 @@ def load(region: Region, rate: int, seconds: int) -> Iterator[Load]:
         (report,) = Path(directory).glob("events/*/report.json")
         run.said = json.loads(report.read_text())
         run.cpu_s = region.flink.cpu_s() - before
+
+
+def end_load(region: Region) -> None:
+    """Have the generator end now: it reports what it has sent so far."""
+    name = "^/usr/bin/python3 .*/generate_events.py "
+    tell(region, region.brokers[0], f"pkill --signal TERM --full '{name}'")
+
+
+def tell(region: Region, host: str, command: str) -> None:
+    """Run a command on a host."""
+    subprocess.run(
+        [BIN / "ansible", host, "-i", region.inventory, "--become", "-a", command],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+    )
 
 
 def sample(region: Region, run: Load, generator: subprocess.Popen[str]) -> None:
@@ -272,17 +291,21 @@ def latency(region: Region, run: Load, alerts: Sequence[Alert]) -> dict[str, Any
     from_ms = run.began_ms
     sent = region.kafka.sent_at(from_ms, {each for alert in alerts for each in alert.event_ids})
     begin = min(sent.values(), default=0.0) + NOT_COUNTED_S * 1000
-    found: dict[str, list[float]] = {"order_processing": [], "fraud_patterns": []}
+    found: dict[str, list[float]] = {job: [] for job in RAISES_ALERTS}
     for alert in alerts:
         times = [sent[each] for each in alert.event_ids if each in sent]
         if len(times) == len(alert.event_ids) and max(times) >= begin:
-            job = "order_processing" if alert.pattern == OF_ORDER_PROCESSING else "fraud_patterns"
-            found[job].append(alert.arrived_ms - max(times))
+            found[job_of(alert)].append(alert.arrived_ms - max(times))
     return {
         "events_per_s": run.said["events_per_second"],
         "acknowledged_within_ms": run.said["acknowledged_within_ms"],
         **{job: percentiles(times) for job, times in found.items()},
     }
+
+
+def job_of(alert: Alert) -> str:
+    """Which job raises what: one pattern is of this one, the others of the other."""
+    return RAISES_ALERTS[alert.pattern != "high_value_order"]
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -324,45 +347,53 @@ def offered(region: Region) -> dict[str, Any]:
 
 def taskmanager_killed(region: Region) -> dict[str, Any]:
     """How long no alert comes when a TaskManager is killed, of each job that raises them."""
-    gaps: list[dict[str, float]] = []
     kills: list[float] = []
-    seconds = NOT_COUNTED_S + (KILLS + 1) * BETWEEN_KILLS_S
-    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, seconds):
-        wait_until(lambda: len(watch.alerts) > 0, "the first alert")
-        warm = time.monotonic() + NOT_COUNTED_S
-        wait_until(lambda: time.monotonic() > warm, "the warm-up")
+    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, RECOVERY_S_AT_MOST):
         for number in range(KILLS):
+            wait_whole(region)
+            warm(region)
             host = region.taskmanagers[number % len(region.taskmanagers)]
             say(f"kill -9 of the TaskManager of {host}")
-            subprocess.run(
-                [
-                    *(BIN / "ansible", host, "-i", region.inventory, "--become"),
-                    *("-m", "command", "-a", "systemctl kill --signal=KILL flink-taskmanager"),
-                ],
-                cwd=PROJECT,
-                check=True,
-                capture_output=True,
-            )
+            tell(region, host, "systemctl kill --signal=KILL flink-taskmanager")
             kills.append(time.time() * 1000)
-            after = time.monotonic() + BETWEEN_KILLS_S
-            wait_until(lambda end=after: time.monotonic() > end, "the next kill")  # type: ignore[misc]
-    for killed in kills:
-        gap = {}
-        for job in ("order_processing", "fraud_patterns"):
+        wait_whole(region)
+        warm(region)
+        end_load(region)
+    pauses: dict[str, list[float]] = {}
+    for killed, until in pairwise([*kills, time.time() * 1000]):
+        for job in RAISES_ALERTS:
             arrived = [
                 alert.arrived_ms
                 for alert in watch.alerts
-                if (alert.pattern == OF_ORDER_PROCESSING) == (job == "order_processing")
-                and killed - 5_000 < alert.arrived_ms < killed + BETWEEN_KILLS_S * 1000
+                if job_of(alert) == job and killed - 5_000 < alert.arrived_ms < until - 5_000
             ]
-            pauses = [later - earlier for earlier, later in pairwise(arrived)]
-            gap[job] = round(max(pauses) / 1000, 2)
-        gaps.append(gap)
+            longest = max(later - earlier for earlier, later in pairwise(arrived))
+            pauses.setdefault(job, []).append(round(longest / 1000, 2))
     return {
         "events_per_s": RECOVERY_RATE,
-        "longest_pause_s": {job: [gap[job] for gap in gaps] for job in gaps[0]},
-        "median_s": {job: median(gap[job] for gap in gaps) for job in gaps[0]},
+        "longest_pause_s": pauses,
+        "median_s": {job: median(each) for job, each in pauses.items()},
     }
+
+
+def wait_whole(region: Region) -> None:
+    """Until every TaskManager has registered and every job runs."""
+    wait_until(
+        lambda: (
+            region.flink.taskmanagers() == len(region.taskmanagers)
+            and set(JOBS) <= region.flink.jobs().keys()
+        ),
+        "TaskManagers and jobs are back",
+    )
+
+
+def warm(region: Region) -> None:
+    """Let JVMs compile, and jobs read what has waited."""
+    warm_at = time.monotonic() + NOT_COUNTED_S
+    wait_until(lambda: time.monotonic() > warm_at, "the warm-up")
+    wait_until(
+        lambda: sum(pending_of(region).values()) < RECOVERY_RATE, "jobs read what has waited"
+    )
 
 
 def savepoint_restart(region: Region) -> dict[str, Any]:
@@ -395,7 +426,7 @@ def plot_flink(result: dict[str, Any], path: Path) -> None:
         {
             f"{int(rate):,} events/s, {job}, {quantile}": each[job][quantile]
             for rate, each in measured.items()
-            for job in ("order_processing", "fraud_patterns")
+            for job in RAISES_ALERTS
             for quantile in ("p50", "p99")
         },
         "ms, logarithmic",

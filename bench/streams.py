@@ -55,6 +55,10 @@ class Flink:
             if job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
         }
 
+    def taskmanagers(self) -> int:
+        """How many have registered."""
+        return len(self.get("/taskmanagers")["taskmanagers"])
+
     def pending(self, job_id: str) -> int | None:
         """Records that its sources have not read yet; None while they do not know."""
         counts = []
