@@ -52,6 +52,7 @@ from ansible_collections.bss.platform.plugins.module_utils.bss_events import (  
 STEP = 100
 # How far one process may be ahead of the slowest: it adds to the disorder.
 AHEAD_MS = 500
+# The library counts whole milliseconds: to wait for less is not to wait at all.
 NAP_S = 0.001
 PROGRESS_S = 5.0
 FLUSH_S = 1.0
@@ -217,7 +218,7 @@ class Schedule:
             if self._rate:
                 due = began + (first - self.start) / self._rate
                 while (early := due - time.monotonic()) > 0:
-                    meanwhile(early)
+                    meanwhile(max(early, NAP_S))
                 self.behind_s = max(self.behind_s, -early)
             step = range(first, first + self._step)
             yield step if stop < 0 else range(first, min(step.stop, stop))
