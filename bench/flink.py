@@ -350,13 +350,13 @@ def taskmanager_killed(region: Region) -> dict[str, Any]:
     kills: list[float] = []
     with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, RECOVERY_S_AT_MOST):
         for number in range(KILLS):
-            wait_whole(region)
             warm(region)
+            before = region.flink.taskmanagers()
             host = region.taskmanagers[number % len(region.taskmanagers)]
             say(f"kill -9 of the TaskManager of {host}")
             tell(region, host, "systemctl kill --signal=KILL flink-taskmanager")
             kills.append(time.time() * 1000)
-        wait_whole(region)
+            wait_whole(region, before)
         warm(region)
         end_load(region)
     pauses: dict[str, list[float]] = {}
@@ -376,15 +376,14 @@ def taskmanager_killed(region: Region) -> dict[str, Any]:
     }
 
 
-def wait_whole(region: Region) -> None:
-    """Until every TaskManager has registered and every job runs."""
-    wait_until(
-        lambda: (
-            region.flink.taskmanagers() == len(region.taskmanagers)
-            and set(JOBS) <= region.flink.jobs().keys()
-        ),
-        "TaskManagers and jobs are back",
-    )
+def wait_whole(region: Region, before: set[str]) -> None:
+    """Until a TaskManager has come in place of one of these, and every job runs."""
+
+    def is_whole() -> bool:
+        now = region.flink.taskmanagers()
+        return len(now) == len(before) and now != before and set(JOBS) <= region.flink.jobs().keys()
+
+    wait_until(is_whole, "TaskManagers and jobs are back")
 
 
 def warm(region: Region) -> None:

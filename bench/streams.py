@@ -55,9 +55,9 @@ class Flink:
             if job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"]
         }
 
-    def taskmanagers(self) -> int:
-        """How many have registered."""
-        return len(self.get("/taskmanagers")["taskmanagers"])
+    def taskmanagers(self) -> set[str]:
+        """Ids of those that have registered."""
+        return {each["id"] for each in self.get("/taskmanagers")["taskmanagers"]}
 
     def pending(self, job_id: str) -> int | None:
         """Records that its sources have not read yet; None while they do not know."""
@@ -77,9 +77,7 @@ class Flink:
         """CPU time that its processes have taken, the SQL Gateway's aside."""
         path = "metrics?get=Status.JVM.CPU.Time"
         places = ["/jobmanager/"]
-        places += [
-            f"/taskmanagers/{each['id']}/" for each in self.get("/taskmanagers")["taskmanagers"]
-        ]
+        places += [f"/taskmanagers/{each}/" for each in self.taskmanagers()]
         return (
             sum(float(each["value"]) for place in places for each in self.get(place + path)) / 1e9
         )
