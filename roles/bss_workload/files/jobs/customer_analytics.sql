@@ -40,6 +40,9 @@ CREATE TABLE orders (
   WATERMARK FOR happened_at AS happened_at - INTERVAL '65' SECOND
 ) WITH (
   'topic' = 'bss.order.events',
+  -- Its windows take minutes: it fetches many orders at a time, which leaves the brokers more for others.
+  'properties.fetch.min.bytes' = '1048576',
+  'properties.fetch.max.wait.ms' = '500',
   'properties.group.id' = 'bss-flink-customer-analytics',
   -- Where there is no state to go on from, everything that the topic has is computed anew.
   'scan.startup.mode' = 'earliest-offset',
