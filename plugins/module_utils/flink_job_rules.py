@@ -56,10 +56,12 @@ GOVERNED = {
     "pipeline.name": "name",
     "parallelism.default": "parallelism",
     "$internal.pipeline.job-id": "name",
+    "execution.checkpointing.savepoint-dir": "savepoint_dir",
     "execution.state-recovery.path": "savepoint",
     "execution.state-recovery.claim-mode": "savepoint",
     "execution.state-recovery.ignore-unclaimed-state": "allow_non_restored_state",
     # As they were called before Flink 2; it still takes them.
+    "state.savepoints.dir": "savepoint_dir",
     "execution.savepoint.path": "savepoint",
     "execution.savepoint-restore-mode": "savepoint",
     "execution.savepoint.ignore-unclaimed-state": "allow_non_restored_state",

@@ -144,11 +144,13 @@ def root_cause(said: str) -> str:
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     words = [line for line in lines if line and not line.startswith(("at ", "...", "<Exception"))]
     found = (causes or words[-1:] or ["no reason given"])[-1]
-    if found.startswith("org.apache.kafka."):
+    # A connector that brings Kafka's client along names it org.apache.flink.kafka.shaded.org...
+    if "org.apache.kafka." in found.partition(":")[0]:
         # What Kafka's client could not do, only who asked it says, such as for which topic.
-        found = ": ".join([*[each for each in causes if found not in each][-1:], found])
+        asked = [each.removesuffix(".") for each in causes if found not in each]
+        found = ": ".join([*asked[-1:], found])
     # The class says little that its message does not, but where there is no message.
-    return re.sub(r"(?:^|(?<=: ))(?:[\w$]+\.)+([\w$]+)(?=:|$)", r"\1", found)
+    return re.sub(r"(?:^|(?<=: ))(?:[\w$]+\.)+([\w$]+)(?=:|$)", r"\1", found).removesuffix(".")
 
 
 def _unreached(method: str, url: str, why: object) -> str:

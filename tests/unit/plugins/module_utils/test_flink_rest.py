@@ -31,10 +31,18 @@ This server does not host this.
         (json.dumps({"errors": ["Internal", "x\nCaused by: a.b.C: odd"]}), "C: odd"),
         (
             MISSING_TOPIC,
-            "RuntimeException: Failed to get metadata for topics [nowhere].: "
-            "UnknownTopicOrPartitionException: This server does not host this.",
+            "RuntimeException: Failed to get metadata for topics [nowhere]: "
+            "UnknownTopicOrPartitionException: This server does not host this",
         ),
         ("Caused by: org.apache.kafka.common.X: alone", "X: alone"),
+        (
+            "Caused by: java.lang.RuntimeException: Failed to get metadata for topics [gone].\n"
+            "Caused by: java.util.concurrent.ExecutionException: "
+            "org.apache.flink.kafka.shaded.org.apache.kafka.common.errors.NoTopic: Not there.\n"
+            "Caused by: org.apache.flink.kafka.shaded.org.apache.kafka.common.errors.NoTopic: "
+            "Not there.",
+            "RuntimeException: Failed to get metadata for topics [gone]: NoTopic: Not there",
+        ),
     ],
 )
 def test_root_cause(said: str, cause: str) -> None:
