@@ -81,23 +81,6 @@ SELECT *, CONCAT_WS('|', CAST(event_time AS STRING), event_id, country) AS event
 CREATE VIEW high_value_orders AS
 SELECT * FROM order_events WHERE amount >= 7500;
 
--- Three orders of high value within a minute. What has begun is given up after ten minutes on the clock, lest it be
--- kept for ever.
-CREATE VIEW high_value_bursts AS
-SELECT customer_id, ARRAY_SORT(ARRAY[a_event, b_event, c_event]) AS events
-FROM high_value_orders
-MATCH_RECOGNIZE (
-  PARTITION BY customer_id
-  ORDER BY came_at
-  MEASURES A.event AS a_event, B.event AS b_event, C.event AS c_event
-  ONE ROW PER MATCH
-  AFTER MATCH SKIP PAST LAST ROW
-  PATTERN (A B C) WITHIN INTERVAL '10' MINUTE
-  DEFINE
-    B AS ABS(B.event_time - A.event_time) <= 60000,
-    C AS ABS(C.event_time - A.event_time) <= 60000 AND ABS(C.event_time - B.event_time) <= 60000
-);
-
 -- A change of address, and within a minute an order of high value. The join emits a pair when the second of the two
 -- comes, and forgets, by event time, what nothing can be joined to any more.
 CREATE VIEW orders_after_address_change AS
@@ -178,6 +161,9 @@ FROM (
 )
 WHERE (change_time = before_time AND change_country = before_country) IS NOT TRUE;
 
+-- Three orders of high value within a minute. What has begun is given up after ten minutes on the clock, lest it be
+-- kept for ever.
+-- Not a view: Flink 2.2.0 cannot read this clause in one.
 INSERT INTO alerts
 SELECT
   'high_value_burst:' || SPLIT_INDEX(events[3], '|', 1),
@@ -189,7 +175,21 @@ SELECT
     CAST(SPLIT_INDEX(events[2], '|', 0) AS BIGINT),
     CAST(SPLIT_INDEX(events[3], '|', 0) AS BIGINT)
   ]
-FROM high_value_bursts
+FROM (
+  SELECT customer_id, ARRAY_SORT(ARRAY[a_event, b_event, c_event]) AS events
+  FROM high_value_orders
+  MATCH_RECOGNIZE (
+    PARTITION BY customer_id
+    ORDER BY came_at
+    MEASURES A.event AS a_event, B.event AS b_event, C.event AS c_event
+    ONE ROW PER MATCH
+    AFTER MATCH SKIP PAST LAST ROW
+    PATTERN (A B C) WITHIN INTERVAL '10' MINUTE
+    DEFINE
+      B AS ABS(B.event_time - A.event_time) <= 60000,
+      C AS ABS(C.event_time - A.event_time) <= 60000 AND ABS(C.event_time - B.event_time) <= 60000
+  )
+)
 UNION ALL
 SELECT
   'order_after_address_change:' || SPLIT_INDEX(event, '|', 1),
