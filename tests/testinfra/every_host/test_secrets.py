@@ -57,7 +57,7 @@ def test_runs_show_no_password(passwords) -> None:
 @pytest.mark.parametrize(
     ("path", "owner", "group", "mode"),
     [
-        ("/etc/bss/tls", "root", "bss-tls", 0o750),
+        ("/etc/bss/tls", "root", "bss-tls", 0o755),  # the authority is for everyone
         ("/etc/bss/tls/ca.crt", "root", "root", 0o644),
         ("/etc/bss/tls/host.pem", "root", "bss-tls", 0o640),
     ],
