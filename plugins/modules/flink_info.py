@@ -141,12 +141,14 @@ jobs:
       sample: ""
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import owner_of
 from ansible_collections.bss.platform.plugins.module_utils.flink_jobs import (
+    Checkpoints,
     Job,
     read_checkpoints,
     read_cluster,
@@ -160,6 +162,10 @@ from ansible_collections.bss.platform.plugins.module_utils.flink_rest import (
     Api,
 )
 from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformError
+
+REFRESHED_S = 4.0
+"""What Flink tells is no older (web.refresh-interval is 3 s where it is not set)."""
+POLL_S = 0.2
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "jobs": {"type": "list", "elements": "str"},
@@ -195,8 +201,22 @@ def main() -> None:
     module.exit_json(**result)
 
 
+def _read_checkpoints(api: Api, job: Job) -> Checkpoints:
+    """What the job has saved.
+
+    Of a live one, Flink tells for a moment of a checkpoint that a newer one has replaced already.
+    """
+    deadline = time.monotonic() + REFRESHED_S
+    while True:
+        found = read_checkpoints(api, job.job_id)
+        is_told = found.latest or not found.completed or not job.is_live
+        if is_told or time.monotonic() > deadline:
+            return found
+        time.sleep(POLL_S)
+
+
 def _shown(api: Api, job: Job) -> dict[str, Any]:
-    checkpoints = read_checkpoints(api, job.job_id)
+    checkpoints = _read_checkpoints(api, job)
     failures = read_failures(api, job.job_id)
     return {
         "name": job.name,
