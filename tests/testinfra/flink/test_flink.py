@@ -86,6 +86,7 @@ def test_they_are_confined(assert_confined, processes: list[str]) -> None:
     ("path", "owner", "group", "mode"),
     [
         ("/etc/flink/config.yaml", "root", "flink", 0o640),
+        ("/etc/flink/shown.yaml", "root", "root", 0o644),
         ("/etc/flink/kafka.properties", "flink", "flink", 0o400),
         ("/etc/flink/tls/host.pem", "root", "flink", 0o640),
         ("/etc/flink/tls/keystore.p12", "root", "flink", 0o640),
@@ -102,6 +103,14 @@ def test_they_are_confined(assert_confined, processes: list[str]) -> None:
 def test_its_files_are_its_own(host: Host, path: str, owner: str, group: str, mode: int) -> None:
     found = host.file(path)
     assert (found.user, found.group, found.mode) == (owner, group, mode)
+
+
+def test_what_is_shown_is_its_configuration_without_secrets(host: Host) -> None:
+    lines = host.file("/etc/flink/config.yaml").content_string.splitlines()
+    secrets = {line for line in lines if "-password: " in line}
+    assert len(secrets) == 6
+    shown = host.file("/etc/flink/shown.yaml").content_string.splitlines()
+    assert shown == [line for line in lines if line not in secrets]
 
 
 def test_what_jobs_have_saved_is_for_flink_only(host: Host) -> None:
