@@ -14,9 +14,11 @@ import re
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +39,29 @@ class Alert:
 class Flink:
     """A region's JobManager, as the operator's certificate reaches it."""
 
-    def __init__(self, url: str, authority: Path) -> None:
-        self._url = url
-        self._tls = ssl.create_default_context(cafile=str(authority / "ca.crt"))
-        self._tls.load_cert_chain(authority / "admin.crt", authority / "admin.key")
+    def __init__(self, host: str, port: int, authority: Path) -> None:
+        tls = ssl.create_default_context(cafile=str(authority / "ca.crt"))
+        tls.load_cert_chain(authority / "admin.crt", authority / "admin.key")
+        self._new = partial(HTTPSConnection, host, port, context=tls, timeout=WAIT_S)
+        # One for each thread, kept: a handshake costs Flink more than an answer.
+        self._kept = threading.local()
 
     def get(self, path: str) -> Any:
-        where = self._url + path  # https, as the region has it
-        with urllib.request.urlopen(where, context=self._tls, timeout=WAIT_S) as answer:  # noqa: S310
-            return json.load(answer)
+        """What it answers. Raises OSError."""
+        connection: HTTPSConnection = self._kept.__dict__.setdefault("connection", self._new())
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            said = json.load(answer)
+        except (HTTPException, ValueError) as error:
+            connection.close()  # the next request opens it anew
+            raise ConnectionError(f"{path}: {error}") from error
+        except OSError:
+            connection.close()
+            raise
+        if answer.status != HTTPStatus.OK:
+            raise ConnectionError(f"{path}: {answer.status} {said}")
+        return said
 
     def jobs(self) -> dict[str, str]:
         """Ids of the jobs whose tasks all run, by name."""
