@@ -403,8 +403,8 @@ def warm(region: Region) -> None:
 
 def savepoint_restart(region: Region) -> dict[str, Any]:
     """How long a job is away that is stopped with a savepoint and goes on from it, under events."""
-    with load(region, RECOVERY_RATE, 60) as run:
-        wait_until(lambda: any(any(p.values()) for _, p in run.samples), "the first events")
+    with Watch(region.kafka) as watch, load(region, RECOVERY_RATE, 60):
+        wait_until(lambda: bool(watch.alerts), "the first alert")
         said = run_jobs(region, JOBS, restart=True)
     return {"downtime_ms": {job["name"]: job["downtime_ms"] for job in said}}
 
