@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -216,8 +216,15 @@ def sample(region: Region, run: Load, generator: subprocess.Popen[str]) -> None:
 
 
 def pending_of(region: Region) -> dict[str, int]:
+    """What jobs have not read yet, of those that run and know it."""
     counts = {name: region.flink.pending(job) for name, job in region.flink.jobs().items()}
     return {name: count for name, count in counts.items() if count is not None}
+
+
+def left_of(region: Region, names: Collection[str]) -> int | None:
+    """What these jobs have not read yet, together; None while one of them does not tell."""
+    pending = pending_of(region)
+    return sum(pending[name] for name in names) if pending.keys() >= {*names} else None
 
 
 def wait_until(done: Callable[[], bool], what: str, seconds: float = 300) -> float:
@@ -261,8 +268,9 @@ def reading_rate(region: Region, running: Sequence[str], watched: Sequence[str])
         while not seen or any(seen[-1][1].values()):
             at, pending = time.monotonic(), pending_of(region)
             known |= {name for name, count in pending.items() if count}
-            if known.issuperset(watched):
-                seen.append((at, {name: pending.get(name, 0) for name in watched}))
+            # One that does not tell, for a moment, has not read everything.
+            if known.issuperset(watched) and pending.keys() >= {*watched}:
+                seen.append((at, {name: pending[name] for name in watched}))
             time.sleep(0.2)
 
     before = region.flink.cpu_s()
@@ -283,8 +291,11 @@ def reading_rate(region: Region, running: Sequence[str], watched: Sequence[str])
 
 def alert_latency(region: Region, rate: int) -> dict[str, Any]:
     say(f"alerts at {rate:,} events/s")
-    with Watch(region.kafka) as watch, load(region, rate, LATENCY_S) as run:
-        pass
+    with Watch(region.kafka) as watch:
+        with load(region, rate, LATENCY_S) as run:
+            pass
+        # The latest alerts are those that count most: they come while what is left is read.
+        wait_until(lambda: left_of(region, JOBS) == 0, "jobs read what is left", 900)
     return latency(region, run, watch.alerts)
 
 
@@ -326,15 +337,16 @@ def offered(region: Region) -> dict[str, Any]:
     """What the target system promises: so many events a second with all jobs."""
     say(f"{OFFERED:,} events/s for {OFFERED_S} s")
     # The machine may take fewer: what counts is what it took in that time.
-    with Watch(region.kafka) as watch, load(region, OFFERED, 2 * OFFERED_S) as run:
-        wait_until(lambda: any(any(p.values()) for _, p in run.samples), "the first events")
-        end_at = time.monotonic() + OFFERED_S
-        wait_until(lambda: time.monotonic() > end_at, "the end")
-        end_load(region)
-    drained = wait_until(
-        lambda: sum(pending_of(region).values()) == 0, "jobs read what is left", 900
-    )
-    seen = [pending for _, pending in run.samples if len(pending) == len(JOBS)]
+    with Watch(region.kafka) as watch:
+        with load(region, OFFERED, 2 * OFFERED_S) as run:
+            wait_until(lambda: any(any(p.values()) for _, p in run.samples), "the first events")
+            end_at = time.monotonic() + OFFERED_S
+            wait_until(lambda: time.monotonic() > end_at, "the end")
+            end_load(region)
+            told_ms = time.time() * 1000
+        wait_until(lambda: left_of(region, JOBS) == 0, "jobs read what is left", 900)
+        drained = time.time() - told_ms / 1000
+    seen = [pending for at, pending in run.samples if len(pending) == len(JOBS) and at <= told_ms]
     recent = run.said["seconds"] - LATENCY_S
     late = [alert for alert in watch.alerts if alert.arrived_ms >= run.began_ms + recent * 1000]
     run.began_ms += recent * 1000
@@ -396,9 +408,12 @@ def warm(region: Region) -> None:
     """Let JVMs compile, and jobs read what has waited."""
     warm_at = time.monotonic() + NOT_COUNTED_S
     wait_until(lambda: time.monotonic() > warm_at, "the warm-up")
-    wait_until(
-        lambda: sum(pending_of(region).values()) < RECOVERY_RATE, "jobs read what has waited"
-    )
+
+    def is_close() -> bool:
+        left = left_of(region, JOBS)
+        return left is not None and left < RECOVERY_RATE
+
+    wait_until(is_close, "jobs read what has waited")
 
 
 def savepoint_restart(region: Region) -> dict[str, Any]:
