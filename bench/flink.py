@@ -115,7 +115,7 @@ def region_of(inventory: str) -> Region:
     kafka = Kafka(servers, password, secrets / "ca")
     return Region(
         inventory=inventory,
-        flink=Flink(hosts[jobmanager]["ansible_host"], 8081, secrets / "flink_ca"),
+        flink=Flink(f"https://{hosts[jobmanager]['ansible_host']}:8081", secrets / "flink_ca"),
         kafka=kafka,
         brokers=tree["kafka"]["hosts"],
         taskmanagers=tree["flink_taskmanager"]["hosts"],

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from http import HTTPStatus
-from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
+import requests
 from confluent_kafka import Consumer, Message, TopicPartition
 
 ALERTS = "bss.fraud.alerts"
@@ -39,29 +36,27 @@ class Alert:
 class Flink:
     """A region's JobManager, as the operator's certificate reaches it."""
 
-    def __init__(self, host: str, port: int, authority: Path) -> None:
-        tls = ssl.create_default_context(cafile=str(authority / "ca.crt"))
-        tls.load_cert_chain(authority / "admin.crt", authority / "admin.key")
-        self._new = partial(HTTPSConnection, host, port, context=tls, timeout=WAIT_S)
+    def __init__(self, url: str, authority: Path) -> None:
+        self._url = url
+        self._authority = authority
         # One for each thread, kept: a handshake costs Flink more than an answer.
         self._kept = threading.local()
 
     def get(self, path: str) -> Any:
-        """What it answers. Raises OSError."""
-        connection: HTTPSConnection = self._kept.__dict__.setdefault("connection", self._new())
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            said = json.load(answer)
-        except (HTTPException, ValueError) as error:
-            connection.close()  # the next request opens it anew
-            raise ConnectionError(f"{path}: {error}") from error
-        except OSError:
-            connection.close()
-            raise
-        if answer.status != HTTPStatus.OK:
-            raise ConnectionError(f"{path}: {answer.status} {said}")
-        return said
+        """What it answers. Raises OSError (requests.RequestException)."""
+        answer = self._session().get(self._url + path, timeout=WAIT_S)
+        answer.raise_for_status()
+        return answer.json()
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._kept, "session"):
+            session = requests.Session()
+            session.trust_env = False  # neither a proxy nor another authority
+            session.verify = str(self._authority / "ca.crt")
+            session.cert = (str(self._authority / "admin.crt"), str(self._authority / "admin.key"))
+            self._kept.session = session
+        kept: requests.Session = self._kept.session
+        return kept
 
     def jobs(self) -> dict[str, str]:
         """Ids of the jobs whose tasks all run, by name."""
