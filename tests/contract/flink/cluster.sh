@@ -108,7 +108,7 @@ run() { # PROCESS ARGUMENT...
 }
 
 output() { # NAME: what jobs that print under this identifier have printed
-    grep -h "^$1[:>]" taskmanager.log || true
+    grep -h "^$1[:>]" taskmanager.log || [ $? -eq 1 ] # 1: no such line yet
 }
 
 kill_hard() { # PROCESS: as a power cut would
