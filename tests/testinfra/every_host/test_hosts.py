@@ -22,6 +22,18 @@ PORTS = {
     "flink_jobmanager": {6123, 6124, 6125, 8081, 8083, 9249},
     "flink_taskmanager": {6121, 6122, 6125, 9250},
     "zookeeper": {2181},
+    "prometheus": {9090, 9093},
+}
+# And where the region is watched, on every host of it, and by function.
+NODE_EXPORTER = 9100
+WATCHED_PORTS = {
+    "citus_coordinator": 9187,
+    "citus_worker": 9187,
+    "kafka": 9998,
+    "kafka_controller": 9998,
+    "flink_jobmanager": 9998,
+    "flink_taskmanager": 9998,
+    "zookeeper": 9998,
 }
 
 
@@ -31,6 +43,8 @@ def test_only_the_ports_of_its_functions_are_open(host: Host, region, name: str)
     if "kafka" in functions and not region.groups.get("kafka_controller"):
         functions.add("kafka_controller")  # brokers are, where nobody is named
     expected = {SSH}.union(*(PORTS.get(function, set()) for function in functions))
+    if region.groups.get("prometheus"):
+        expected |= {NODE_EXPORTER, *(WATCHED_PORTS[f] for f in functions & WATCHED_PORTS.keys())}
     found = set()
     for line in host.check_output("ss -HltunO").splitlines():
         address, _, port = line.split()[4].rpartition(":")
