@@ -25,6 +25,7 @@ from ansible_collections.bss.platform.plugins.plugin_utils.inventory import (
 from ansible_collections.bss.platform.plugins.plugin_utils.role_variables import (
     own_prefixes,
     prefix,
+    read_ports,
 )
 from ansible_collections.bss.platform.plugins.plugin_utils.supported_versions import (
     PATRONI_MAJOR,
@@ -41,10 +42,29 @@ JOBMANAGERS = "flink_jobmanager"
 TASKMANAGERS = "flink_taskmanager"
 ZOOKEEPER = "zookeeper"
 FLINK = (JOBMANAGERS, TASKMANAGERS)
-FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES, *FLINK, ZOOKEEPER)
+PROMETHEUS = "prometheus"
+GRAFANA = "grafana"
+FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES, *FLINK, ZOOKEEPER, PROMETHEUS, GRAFANA)
 
 # Patroni's own roles, and pg_hba's word for every role.
 RESERVED_ROLES = ("postgres", "replicator", "all")
+
+# Of Alertmanager 0.25, https://prometheus.io/docs/alerting/0.25/configuration/: what a
+# receiver has beside its name, and what a route has.
+RECEIVER_KINDS = tuple(
+    f"{kind}_configs"
+    for kind in (
+        *("discord", "email", "opsgenie", "pagerduty", "pushover", "slack", "sns", "telegram"),
+        *("victorops", "webex", "webhook", "wechat"),
+    )
+)
+ROUTE_OPTIONS = (
+    *("receiver", "matchers", "match", "match_re", "continue", "routes", "group_by", "group_wait"),
+    *("group_interval", "repeat_interval", "mute_time_intervals", "active_time_intervals"),
+)
+# The role's own receivers.
+KEPT = "kept"
+OWN_RECEIVERS = (KEPT, "verify")
 
 Rule = Callable[[Inventory], Iterator[Refusal]]
 
@@ -338,6 +358,118 @@ def jobs_fit_the_slots(inventory: Inventory) -> Iterator[Refusal]:
             )
 
 
+def prometheus_is_one_of_a_region(inventory: Inventory) -> Iterator[Refusal]:
+    """A region is watched by one Prometheus, and told of by one Alertmanager."""
+    for region, hosts in _regions(inventory).items():
+        found = [host for host in _hosts_of(inventory, PROMETHEUS) if host in hosts]
+        if len(found) > 1:
+            yield Refusal(
+                asked=f"group {PROMETHEUS}: {len(found)} in {region}",
+                why="one host of a region has its Prometheus; the other region's watches it",
+                found=_listed(found),
+                remedy=f"leave one of them in group {PROMETHEUS}",
+            )
+
+
+def prometheus_has_its_ports(inventory: Inventory) -> Iterator[Refusal]:
+    """By custom, Alertmanager's port is that of Kafka's controllers as well."""
+    ports = read_ports()
+    own = {
+        ports["prometheus_port"]: "Prometheus",
+        ports["alertmanager_port"]: "Alertmanager",
+        ports["alertmanager_cluster_port"]: "Alertmanager's cluster",
+    }
+    brokers = _hosts_of(inventory, BROKERS)
+    controllers = _hosts_of(inventory, "kafka_controller") or brokers
+    for host in _hosts_of(inventory, PROMETHEUS):
+        taken = [
+            (listener.get("port"), f"listener {listener.get('name')}", "give it another port")
+            for listener in (inventory.value(host, "kafka_extra_listeners") or ())
+            if host in brokers
+        ]
+        if host in controllers:
+            remedy = "name other hosts in a group kafka_controller"
+            taken.append((ports["kafka_controller_port"], "controller", remedy))
+        for port, of_kafka, remedy in taken:
+            if port in own:
+                yield Refusal(
+                    asked=f"group {PROMETHEUS}: {host}",
+                    why=f"{own[port]} and Kafka's {of_kafka} would both listen at port {port}",
+                    found=f"{host} among the hosts of Kafka",
+                    remedy=f"put another host into group {PROMETHEUS}, or {remedy}",
+                )
+
+
+def prometheus_keeps_samples(inventory: Inventory) -> Iterator[Refusal]:
+    """Retention that would keep nothing, or fill the disk."""
+    bounds = {
+        "prometheus_scrape_interval_s": (1, 60, "alerts look at the rates of five minutes"),
+        "prometheus_retention_days": (1, 3650, "less than a day is kept in memory alone"),
+        "prometheus_disk_percent": (1, 90, "what is merged needs room beside what is kept"),
+        "prometheus_retention_size_mb": (0, 2**40, "0 stands for prometheus_disk_percent"),
+    }
+    for name, (least, most, why) in bounds.items():
+        for (value,), hosts in _values(inventory, (PROMETHEUS,), name):
+            if not least <= value <= most:
+                yield Refusal(
+                    asked=f"{name}: {value} ({inventory.places(name, hosts)})",
+                    why=f"it is {least} at least and {most} at most: {why}",
+                    found=str(value),
+                    remedy=f"make it {min(max(value, least), most)}",
+                )
+
+
+def receivers_are_right(inventory: Inventory) -> Iterator[Refusal]:
+    """A receiver has a name of its own, and kinds that Alertmanager has. Values may be secret."""
+    variable = "prometheus_receivers"
+    for (receivers,), hosts in _values(inventory, (PROMETHEUS,), variable):
+        place = inventory.places(variable, hosts)
+        names = [receiver.get("name") for receiver in receivers]
+        for number, (name, receiver) in enumerate(zip(names, receivers, strict=True), start=1):
+            if not name or name in OWN_RECEIVERS or name in names[: number - 1]:
+                yield Refusal(
+                    asked=f"{variable}: {name or f'number {number} without name'} ({place})",
+                    why="a receiver has a name of its own, by which routes know it",
+                    found=f"the receivers {_listed([*OWN_RECEIVERS, *filter(None, names)])}",
+                    remedy="give it another name",
+                )
+            for key in receiver.keys() - {"name", *RECEIVER_KINDS}:
+                meant = get_close_matches(str(key), RECEIVER_KINDS, 1)
+                yield Refusal(
+                    asked=f"{variable}: {key} of {name} ({place})",
+                    why="Alertmanager has no such kind of receiver",
+                    found=f"the kinds {_listed(RECEIVER_KINDS)}",
+                    remedy=f"rename it to {meant[0]}" if meant else "remove it",
+                )
+
+
+def routes_lead_to_receivers(inventory: Inventory) -> Iterator[Refusal]:
+    names = ("prometheus_receivers", "prometheus_routes", "prometheus_default_receiver")
+    for (receivers, routes, default), hosts in _values(inventory, (PROMETHEUS,), *names):
+        known = [KEPT, *(str(each.get("name")) for each in receivers if each.get("name"))]
+        for variable, receiver in (
+            *((names[1], route.get("receiver")) for route in _nested(routes)),
+            (names[2], default),
+        ):
+            if receiver is not None and receiver not in known:
+                meant = get_close_matches(str(receiver), known, 1)
+                yield Refusal(
+                    asked=f"{variable}: receiver {receiver} ({inventory.places(variable, hosts)})",
+                    why="no receiver has this name, so alerts would lead nowhere",
+                    found=f"the receivers {_listed(known)}",
+                    remedy=f"name {meant[0]}" if meant else f"add it to {names[0]}",
+                )
+        for route in _nested(routes):
+            for option in route.keys() - {*ROUTE_OPTIONS}:
+                meant = get_close_matches(str(option), ROUTE_OPTIONS, 1)
+                yield Refusal(
+                    asked=f"{names[1]}: {option} ({inventory.places(names[1], hosts)})",
+                    why="a route of Alertmanager has no such option",
+                    found=f"the options {_listed(ROUTE_OPTIONS)}",
+                    remedy=f"rename it to {meant[0]}" if meant else "remove it",
+                )
+
+
 def addresses_are_different(inventory: Inventory) -> Iterator[Refusal]:
     users: dict[tuple[str, int], list[str]] = defaultdict(list)
     for host in _platform_hosts(inventory):
@@ -507,6 +639,11 @@ RULES: tuple[Rule, ...] = (
     flink_shares_a_storage,
     kafka_connector_is_of_flink,
     jobs_fit_the_slots,
+    prometheus_is_one_of_a_region,
+    prometheus_has_its_ports,
+    prometheus_keeps_samples,
+    receivers_are_right,
+    routes_lead_to_receivers,
     addresses_are_different,
     citus_runs_on_postgresql,
     patroni_is_supported,
@@ -573,6 +710,13 @@ def _slots_of_jobs(inventory: Inventory, host: str) -> dict[str, int]:
                 return {}
             taken[str(job.get("name"))] = int(str(number))
     return taken
+
+
+def _nested(routes: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    """Routes, and the routes in them."""
+    for route in routes:
+        yield route
+        yield from _nested(route.get("routes") or ())
 
 
 def _values(

@@ -46,3 +46,29 @@ def test_the_checks_of_flink_run(run_play: Callable[..., str]) -> None:
         "flink_jobs_run flink_jobs_checkpoint flink_jobs_steady.",
     ):
         assert line in shown, said
+
+
+def test_the_checks_of_monitoring_run(run_play: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "prometheus_password").write_text("right")
+    play = {
+        "hosts": "us-k1:us-m1",
+        "tasks": [
+            *(call("_verify", "exporters"), show("verify_exporters")),
+            {**call("prometheus", "verify"), "when": "inventory_hostname == 'us-m1'"},
+            {**show("verify_prometheus"), "when": "inventory_hostname == 'us-m1'"},
+        ],
+    }
+    said = run_play(
+        play,
+        "--check",
+        inventory=CHECKOUT / "inventories/us-east",
+        variables={**HERE, "platform_secrets_dir": str(tmp_path)},
+    )
+    shown = " ".join(said.split())
+    failed = "exporters_run exporters_refuse_strangers exporters_certificate."
+    assert shown.count(f"verify_exporters: {failed}") == 2, said
+    assert (
+        "verify_prometheus: prometheus_serves prometheus_refuses_strangers prometheus_certificate "
+        "targets_as_declared all_targets_up rules_loaded no_critical_alerts alertmanager_serves "
+        "alertmanager_cluster watchdog_arrives."
+    ) in shown, said

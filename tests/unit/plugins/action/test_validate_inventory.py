@@ -63,7 +63,7 @@ def test_all_mistakes_are_told_at_once(
 def test_the_inventory_as_shipped_is_right(validate: Callable[..., Any]) -> None:
     run = validate("-i", "inventories/us-east")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 region, 10 hosts" in run.stdout
+    assert "1 region, 11 hosts" in run.stdout
     assert "nothing to object to" in run.stdout
 
 

@@ -39,6 +39,14 @@ SPECS: dict[str, dict[str, Any]] = {
     "bss_workload_topics": {"type": "list", "elements": "dict", "default": []},
     "bss_workload_jobs": {"type": "list", "elements": "dict", "default": []},
     "kafka_node_id": {"type": "int", "required": True},
+    "kafka_extra_listeners": {"type": "list", "elements": "dict", "default": []},
+    "prometheus_scrape_interval_s": {"type": "int", "default": 15},
+    "prometheus_retention_days": {"type": "int", "default": 30},
+    "prometheus_retention_size_mb": {"type": "int", "default": 0},
+    "prometheus_disk_percent": {"type": "int", "default": 60},
+    "prometheus_receivers": {"type": "list", "elements": "dict", "default": [], "no_log": True},
+    "prometheus_routes": {"type": "list", "elements": "dict", "default": []},
+    "prometheus_default_receiver": {"type": "str", "default": "kept"},
     "flink_storage_dir": {"type": "str", "required": True},
     "flink_version": {"type": "str", "default": "2.2.1"},
     "flink_kafka_connector_version": {"type": "str", "default": "5.0.0-2.2"},
@@ -631,3 +639,102 @@ def test_everything_is_told_at_once(problems, us_east):
     us_east["citus_worker"]["hosts"]["us-w1"] = {}
     del us_east["etcd"]["hosts"]["us-c1"]
     assert len(problems(us_east)) == 4
+
+
+@pytest.fixture
+def watched(us_east) -> dict[str, Any]:
+    """The same with a Prometheus, whose group's variables a test sets."""
+    us_east["us_east"]["hosts"]["us-m1"] = {"ansible_host": "10.0.0.9"}
+    us_east["prometheus"] = {"hosts": {"us-m1": {}}, "vars": {}}
+    return us_east
+
+
+def test_a_region_is_watched_by_one_prometheus(problems, watched):
+    assert problems(watched) == []
+    watched["prometheus"]["hosts"]["us-c1"] = {}
+    problem = only(problems(watched))
+    assert problem.startswith("group prometheus: 2 in us-east") and "us-c1 and us-m1" in problem
+
+
+def test_each_region_has_its_own_prometheus(problems, watched):
+    eu_west = copy.deepcopy(EU_WEST) | {"prometheus": {"hosts": {"eu-c1": {}}}}
+    assert problems(watched, eu_west) == []
+
+
+def test_alertmanager_beside_a_controller_of_kafka(problems, watched):
+    watched["kafka"] = {"hosts": {"us-m1": {"kafka_node_id": 1}}}
+    problem = only(problems(watched))
+    assert "Alertmanager and Kafka's controller would both listen at port 9093" in problem
+    watched["kafka_controller"] = {"hosts": {"us-w1": {"kafka_node_id": 2}}}
+    assert problems(watched) == []
+    watched["kafka"]["hosts"]["us-m1"]["kafka_extra_listeners"] = [
+        {"name": "FAR", "port": 9090, "advertised": "far:9090"}
+    ]
+    problem = only(problems(watched))
+    assert "Prometheus and Kafka's listener FAR" in problem and "another port" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("prometheus_retention_days", 0, 1),
+        ("prometheus_disk_percent", 100, 90),
+        ("prometheus_retention_size_mb", -1, 0),
+        ("prometheus_scrape_interval_s", 300, 60),
+    ],
+)
+def test_samples_that_would_not_be_kept(name, value, right, problems, watched):
+    watched["prometheus"]["vars"][name] = value
+    problem = only(problems(watched))
+    assert problem.startswith(f"{name}: {value} (group prometheus)")
+    assert f"make it {right}." in problem
+
+
+TEAM = {"name": "team", "webhook_configs": [{"url": "https://team/hunter2"}]}
+
+
+@pytest.mark.parametrize(
+    ("receivers", "said"),
+    [
+        ([{**TEAM, "name": None}], "number 1 without name"),
+        ([TEAM, TEAM], "prometheus_receivers: team"),
+        ([{**TEAM, "name": "verify"}], "the receivers kept, verify and verify"),
+        ([{"name": "team", "webhok_configs": []}], "rename it to webhook_configs"),
+        ([{"name": "team", "carrier_pigeons": []}], "no such kind of receiver"),
+    ],
+)
+def test_a_receiver_that_is_none(receivers, said, problems, watched):
+    watched["prometheus"]["vars"]["prometheus_receivers"] = receivers
+    problem = only(problems(watched))
+    assert said in problem
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    ("routes", "default", "said"),
+    [
+        ([{"receiver": "teem"}], "kept", "receiver teem (group prometheus)"),
+        ([{"receiver": "teem"}], "kept", "To go on: name team."),
+        ([{"receiver": "team", "routes": [{"receiver": "far"}]}], "kept", "receiver far"),
+        ([{"receiver": "team", "matcher": []}], "kept", "rename it to matchers"),
+        ([], "nobody", "prometheus_default_receiver: receiver nobody"),
+    ],
+)
+def test_a_route_that_leads_nowhere(routes, default, said, problems, watched):
+    watched["prometheus"]["vars"] |= {
+        "prometheus_receivers": [TEAM],
+        "prometheus_routes": routes,
+        "prometheus_default_receiver": default,
+    }
+    assert said in only(problems(watched))
+
+
+def test_routes_that_are_right(problems, watched):
+    watched["prometheus"]["vars"] |= {
+        "prometheus_receivers": [TEAM],
+        "prometheus_routes": [
+            {"matchers": ["a=b"], "routes": [{"receiver": "kept"}], "receiver": "team"}
+        ],
+        "prometheus_default_receiver": "team",
+    }
+    assert problems(watched) == []
