@@ -11,15 +11,17 @@ version_added: 0.2.0
 description:
   - Returns the brokers, the controllers' quorum, features, topics with their partitions and
     settings, users, ACLs and reassignments under way. Changes nothing.
-  - Each subset costs one to three requests, however much there is.
+  - Each subset costs one to three requests, however much there is; V(groups) up to three to each
+    broker.
 options:
   gather_subset:
     description:
       - What to read. What is not read is not in the result.
       - V(topics) needs the cluster's reassignments as well, and returns them.
+      - V(groups) is only read where it is named.
     type: list
     elements: str
-    choices: [brokers, quorum, features, topics, users, acls, reassignments]
+    choices: [brokers, quorum, features, topics, users, acls, reassignments, groups]
     default: [brokers, quorum, features, topics, users, acls, reassignments]
   topics:
     description: Names of the topics to read; all of the cluster when not set.
@@ -202,6 +204,34 @@ acls:
       operation: write
       permission: allow
       host: "*"
+groups:
+  description: Groups of consumers, by name.
+  returned: with subset groups
+  type: dict
+  sample:
+    shop-billing: {state: Stable, topics: {shop.orders: 17}, lag: 17}
+  contains:
+    state:
+      description:
+        - State of the group, in Kafka's words. V(Empty) where it has no members, as where a job of
+          Flink commits for it.
+      type: str
+      sample: Stable
+    topics:
+      description: Records that it has not read yet, by topic; null where not known.
+      type: dict
+      sample: {shop.orders: 17}
+    lag:
+      description:
+        - The sum of these; null where one is not known, as of a partition without a leader.
+      type: int
+      sample: 17
+silent_brokers:
+  description: Brokers that were not reached. The groups that they coordinate are not in RV(groups).
+  returned: with subset groups
+  type: list
+  elements: int
+  sample: []
 reassignments:
   description: Partitions whose replicas are being moved.
   returned: with subset reassignments or topics
@@ -249,6 +279,7 @@ from ansible_collections.bss.platform.plugins.module_utils.kafka_connection impo
     Session,
     connect,
 )
+from ansible_collections.bss.platform.plugins.module_utils.kafka_groups import read_groups
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
     MIN_INSYNC,
     Partition,
@@ -261,8 +292,15 @@ from ansible_collections.bss.platform.plugins.module_utils.plan import PlatformE
 
 SUBSETS = ["brokers", "quorum", "features", "topics", "users", "acls", "reassignments"]
 
+ALL_SUBSETS = [*SUBSETS, "groups"]
+
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "gather_subset": {"type": "list", "elements": "str", "choices": SUBSETS, "default": SUBSETS},
+    "gather_subset": {
+        "type": "list",
+        "elements": "str",
+        "choices": ALL_SUBSETS,
+        "default": SUBSETS,
+    },
     "topics": {"type": "list", "elements": "str"},
     **CONNECTION_OPTIONS,
 }
@@ -367,10 +405,13 @@ def run(options: Mapping[str, Any]) -> dict[str, Any]:
         "reassignments": lambda session: {
             "reassignments": facts_of_moves(read_reassignments(session))
         },
+        "groups": lambda session: dict(
+            zip(("groups", "silent_brokers"), read_groups(session), strict=True)
+        ),
     }
     result: dict[str, Any] = {"changed": False}
     with closing(connect(options)) as session:
-        for subset in SUBSETS:  # reassignments last: those of all topics
+        for subset in ALL_SUBSETS:  # reassignments after topics: those of all
             if subset in options["gather_subset"]:
                 result |= readers[subset](session)
     return result

@@ -46,6 +46,13 @@ def read_specs(collection: Path = COLLECTION) -> Specs:
     return specs
 
 
+def read_ports(collection: Path = COLLECTION) -> Mapping[str, int]:
+    """The ports that are no matter of choice, by the names that roles know them by."""
+    constants = collection / "roles" / "_platform" / "vars" / "main.yml"
+    variables = yaml.safe_load(constants.read_text(encoding="utf-8"))
+    return {name: port for name, port in variables.items() if name.endswith("_port")}
+
+
 def prefix(variable: str) -> str | None:
     """``citus_`` of ``citus_group``, ``_tls_`` of ``_tls_names``, None of ``region``."""
     word, underscore, _rest = variable.lstrip("_").partition("_")

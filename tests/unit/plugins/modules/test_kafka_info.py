@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.bss.platform.plugins.module_utils.kafka_connection import RequestRefused
+from ansible_collections.bss.platform.plugins.module_utils.kafka_connection import (
+    CannotConnect,
+    RequestRefused,
+)
 from ansible_collections.bss.platform.plugins.module_utils.kafka_topics import (
     MIN_INSYNC,
     ConfigValue,
@@ -84,6 +87,124 @@ def test_main_reassignments_of_all_topics_where_only_some_are_read(run_kafka: Ru
     ]
 
 
+def partition(number: int, leader: int) -> dict[str, Any]:
+    return {"partition_index": number, "leader_id": leader}
+
+
+def committed(number: int, offset: int, error: int = 0) -> dict[str, Any]:
+    return {"partition_index": number, "committed_offset": offset, "error_code": error}
+
+
+def test_main_tells_how_far_groups_are_behind(run_kafka: RunKafka) -> None:
+    """Offsets come from who coordinates the group, by the topic's id; ends from who leads."""
+    orders, payments = "1" * 32, "2" * 32
+    topics = [
+        {"name": "orders", "topic_id": orders, "partitions": [partition(0, 1), partition(1, 2)]},
+        {"name": "payments", "topic_id": payments, "partitions": [partition(0, -1)]},
+    ]
+    brokers = [
+        {"broker_id": number, "host": f"k{number}", "port": 9092, "rack": None, "is_fenced": fenced}
+        for number, fenced in ((1, False), (2, False), (3, True))
+    ]
+    offsets = [
+        {"topic_id": orders, "partitions": [committed(0, 90), committed(1, 205)]},
+        {"topic_id": "3" * 32, "partitions": [committed(0, 1)]},
+    ]
+    script = [
+        ("Metadata", {"topics": topics}),
+        ("DescribeCluster", {"cluster_id": "c", "brokers": brokers}),
+        (
+            "ListGroups to k1",
+            {
+                "groups": [
+                    {"group_id": "billing", "protocol_type": "consumer", "group_state": "Stable"},
+                    {"group_id": "connect", "protocol_type": "connect", "group_state": "Stable"},
+                ]
+            },
+        ),
+        (
+            'OffsetFetch to k1 {"group_id": "billing"}',
+            {"groups": [{"group_id": "billing", "topics": offsets}]},
+        ),
+        ("ListGroups to k2", {"groups": [{"group_id": "jobs", "protocol_type": ""}]}),
+        (
+            'OffsetFetch to k2 {"group_id": "jobs"}',
+            {
+                "groups": [
+                    {
+                        "group_id": "jobs",
+                        "topics": [
+                            {"name": "payments", "partitions": [committed(0, 1)]},
+                            {"name": "orders", "partitions": [committed(0, -1)]},
+                        ],
+                    }
+                ]
+            },
+        ),
+        (
+            'ListOffsets to k1 {"name": "orders"}',
+            {
+                "topics": [
+                    {
+                        "name": "orders",
+                        "partitions": [{"partition_index": 0, "error_code": 0, "offset": 100}],
+                    }
+                ]
+            },
+        ),
+        (
+            'ListOffsets to k2 {"name": "orders"}',
+            {
+                "topics": [
+                    {
+                        "name": "orders",
+                        "partitions": [{"partition_index": 1, "error_code": 0, "offset": 200}],
+                    }
+                ]
+            },
+        ),
+    ]
+    answer = run_kafka(kafka_info, script, {"gather_subset": ["groups"]})
+    assert answer["silent_brokers"] == []
+    assert answer["groups"] == {
+        "billing": {"state": "Stable", "topics": {"orders": 10}, "lag": 10},
+        "jobs": {"state": "Unknown", "topics": {"payments": None}, "lag": None},
+    }
+
+
+def test_main_a_broker_that_is_lost_hides_no_other(run_kafka: RunKafka) -> None:
+    brokers = [
+        {"broker_id": number, "host": f"k{number}", "port": 9092, "rack": None, "is_fenced": False}
+        for number in (1, 2)
+    ]
+    orders = {"name": "orders", "topic_id": "1" * 32, "partitions": [partition(0, 1)]}
+    listed = {"group_id": "billing", "protocol_type": "consumer", "group_state": "Stable"}
+    offsets = [{"name": "orders", "partitions": [committed(0, 90)]}]
+    script = [
+        ("Metadata", {"topics": [orders]}),
+        ("DescribeCluster", {"cluster_id": "c", "brokers": brokers}),
+        ("ListGroups to k1", CannotConnect("k1")),
+        ("ListGroups to k2", {"groups": [listed]}),
+        ("OffsetFetch to k2", {"groups": [{"group_id": "billing", "topics": offsets}]}),
+        ("ListOffsets to k1", CannotConnect("k1")),
+    ]
+    answer = run_kafka(kafka_info, script, {"gather_subset": ["groups"]})
+    assert answer["silent_brokers"] == [1]
+    assert answer["groups"] == {
+        "billing": {"state": "Stable", "topics": {"orders": None}, "lag": None}
+    }
+
+
+def test_main_without_groups_asks_for_no_offsets(run_kafka: RunKafka) -> None:
+    broker = {"broker_id": 1, "host": "k1", "port": 9092, "rack": None, "is_fenced": False}
+    script = [
+        ("Metadata", {"topics": []}),
+        ("DescribeCluster", {"cluster_id": "c", "brokers": [broker]}),
+        ("ListGroups to k1", {"groups": []}),
+    ]
+    assert run_kafka(kafka_info, script, {"gather_subset": ["groups"]})["groups"] == {}
+
+
 def test_main_tells_what_it_may_not_read(run_kafka: RunKafka) -> None:
     script = [("DescribeAcls", RequestRefused("Kafka refused DescribeAcls for app."))]
     answer = run_kafka(kafka_info, script, {"gather_subset": ["acls"]})
@@ -99,6 +220,8 @@ def test_documentation_has_the_options_of_the_module() -> None:
     } == {name: kafka_info.ARGUMENT_SPEC[name] for name in documented}
 
 
-@pytest.mark.parametrize("name", ["users", "acls", "topics", "quorum", "partitions"])
+@pytest.mark.parametrize(
+    "name", ["users", "acls", "topics", "quorum", "partitions", "groups", "silent_brokers"]
+)
 def test_what_is_returned_is_documented(name: str) -> None:
     assert name in yaml.safe_load(kafka_info.RETURN)
