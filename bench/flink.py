@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
-from measuring import BIN, PROJECT, bars, measure, say, title
+from measuring import BIN, PROJECT, bars, inventory_of, measure, say, title
 from streams import Alert, Flink, Kafka, Watch
 
 JOBS = ("customer_analytics", "order_processing", "fraud_patterns")
@@ -96,13 +96,7 @@ def flink(inventory: str) -> dict[str, Any]:
 
 
 def region_of(inventory: str) -> Region:
-    listing = subprocess.run(
-        [BIN / "ansible-inventory", "-i", inventory, "--list"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-    )
-    tree = json.loads(listing.stdout)
+    tree = inventory_of(inventory)
     hosts = tree["_meta"]["hostvars"]
     secrets = PROJECT / inventory / ".." / ".secrets"
     (jobmanager,) = tree["flink_jobmanager"]["hosts"]

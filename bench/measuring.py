@@ -58,14 +58,20 @@ def measure(
         return measured
 
 
-def hosts_of(inventory: str, group: str) -> list[str]:
+def inventory_of(inventory: str) -> dict[str, Any]:
+    """The inventory as ``ansible-inventory --list`` gives it: by group, and ``_meta.hostvars``."""
     listing = subprocess.run(
         [BIN / "ansible-inventory", "-i", inventory, "--list"],
         cwd=PROJECT,
         check=True,
         capture_output=True,
     )
-    hosts: list[str] = json.loads(listing.stdout)[group]["hosts"]
+    tree: dict[str, Any] = json.loads(listing.stdout)
+    return tree
+
+
+def hosts_of(inventory: str, group: str) -> list[str]:
+    hosts: list[str] = inventory_of(inventory)[group]["hosts"]
     return hosts
 
 

@@ -4,7 +4,7 @@
 
 """Measure the region that `make demo` made; print, and write JSON and a plot.
 
-    bench/run.py [--inventory DIRECTORY] [--only citus|kafka|flink]
+    bench/run.py [--inventory DIRECTORY] [--only citus|kafka|flink|prometheus]
 
 Every figure is of this one run on the machine that is named with it. Nothing
 here passes or fails: lines to beat are drawn, not asserted.
@@ -28,6 +28,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from flink import flink, plot_flink
 from measuring import PROJECT, bars, hosts_of, measure, playbook, say, title
+from prometheus import plot_prometheus, prometheus
 
 RESULTS = PROJECT / "bench" / "results"
 
@@ -278,7 +279,12 @@ def plot_kafka(result: dict[str, Any], path: Path) -> None:
 PARTS: dict[
     str,
     tuple[Callable[[str], dict[str, Any]], Callable[[dict[str, Any], Path], None]],
-] = {"citus": (citus, plot_citus), "kafka": (kafka, plot_kafka), "flink": (flink, plot_flink)}
+] = {
+    "citus": (citus, plot_citus),
+    "kafka": (kafka, plot_kafka),
+    "flink": (flink, plot_flink),
+    "prometheus": (prometheus, plot_prometheus),
+}
 
 if __name__ == "__main__":
     sys.exit(main())
