@@ -25,7 +25,7 @@ help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: tools engine maven ## from nothing to a verified region with data: lab, site.yml, data, verify, a table
+demo: $(VENV)/.installed-tests engine maven ## from nothing to a verified, watched region with data, and a table of it
 	@$(VENV)/bin/python lab/demo.py --inventory $(INVENTORY)
 
 .PHONY: down
@@ -53,12 +53,16 @@ engine: ## Docker Engine, where none runs
 maven: ## Maven, where it takes one to have Kafka and Flink
 	@lab/install-maven
 
+.PHONY: promtool
+promtool: tools ## promtool, where there is none: what tests the alerts
+	@lab/install-promtool $(VENV)
+
 .PHONY: artifacts
 artifacts: tools maven ## fill artifacts/ with what a closed network needs, with checksums
 	@$(PLAY) playbooks/fetch_artifacts.yml
 
 .PHONY: lint
-lint: $(VENV)/.installed-tests ## every linter, over everything
+lint: $(VENV)/.installed-tests promtool ## every linter, over everything
 	@tests/lint $(VENV)
 
 .PHONY: unit
@@ -82,6 +86,10 @@ test: lint unit contract molecule ## all tests (what CI runs)
 .PHONY: bench
 bench: $(VENV)/.installed-tests engine maven ## measure speed (ONLY=flink: that alone); results in bench/results
 	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY) $(ONLY:%=--only %)
+
+.PHONY: dashboards
+dashboards: $(VENV)/.installed-tests ## draw the dashboards from live data, without Grafana, into reports/dashboards
+	@$(VENV)/bin/python -m dashboards.render --inventory $(INVENTORY)
 
 .PHONY: reference
 reference: $(VENV)/.installed-tests ## write docs/reference anew from the options' own documentation

@@ -8,7 +8,8 @@
     docs/generate.py --check    write nothing; fail when a page is out of date
 
 Variables come from the argument_specs.yml of the collection and its roles,
-modules from ansible-doc, which knows their documentation fragments.
+modules from ansible-doc, which knows their documentation fragments, alerts
+from the rules of Prometheus.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def pages(checkout: Path) -> dict[str, str]:
     return {
         "README.md": MARK + index_page(modules),
         "variables.md": MARK + variables_page(checkout),
+        "alerts.md": MARK + alerts_page(checkout),
         **{f"{name}.md": MARK + module_page(name, said) for name, said in modules.items()},
     }
 
@@ -75,6 +77,7 @@ def index_page(modules: Mapping[str, Mapping[str, Any]]) -> str:
         "# Reference",
         "",
         "- [Variables](variables.md) of an inventory, role by role",
+        "- [Alerts](alerts.md): what fires when, and the page that helps",
         *(
             f"- [{name}]({name}.md): {marked(said['doc']['short_description'])}"
             for name, said in modules.items()
@@ -110,6 +113,56 @@ def heading(role: str | None, entry_point: str) -> str:
     if role is None:
         return entry_point.capitalize()
     return role if entry_point == "main" else f"{role}: {entry_point}"
+
+
+def alerts_page(checkout: Path) -> str:
+    """All alerts, file by file of the rules, each with the page that it links to."""
+    lines = [
+        "# Alerts",
+        "",
+        "What fires, how bad it is, how long it has to last before somebody is told, what is",
+        "said, and the page of the handbook that the alert links to. In what is said, *value* is",
+        "what was measured, and another name is that of a label.",
+    ]
+    for rules in sorted(checkout.glob("roles/prometheus/files/rules/*.yml")):
+        source = rules.read_text(encoding="utf-8")
+        lines += ["", f"## {rules.stem.capitalize()}", "", *introduction(source), ""]
+        lines += ["| Alert | Severity | Lasts | Says | Page |", "|---|---|---|---|---|"]
+        lines += [
+            row(
+                f"`{rule['alert']}`",
+                rule["labels"]["severity"],
+                str(rule.get("for", "")),
+                said_by_alert(rule["annotations"]["summary"]),
+                page_link(rule["annotations"]["runbook_url"]),
+            )
+            for group in yaml.safe_load(source)["groups"]
+            for rule in group["rules"]
+            if "alert" in rule
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def introduction(source: str) -> list[str]:
+    """The comment that a file of YAML begins with, as text."""
+    comment = re.match(r"(?:---\n)?((?:#.*\n)+)", source)
+    return [line.lstrip("# ") for line in comment[1].splitlines()] if comment else []
+
+
+def said_by_alert(summary: str) -> str:
+    """A summary with a label's name where Prometheus puts its value."""
+
+    def name(match: re.Match[str]) -> str:
+        label = re.search(r"\$labels\.(\w+)", match[0])
+        return f"*{label[1] if label else 'value'}*"
+
+    text = re.sub(r"\{\{.*?\}\}", name, summary)
+    return " ".join(re.sub(r"\[\[ *(.*?) *\]\]", r"`\1`", text).split())
+
+
+def page_link(runbook: str) -> str:
+    path = runbook.partition("/docs/")[2]
+    return f"[{Path(path).stem}](../{path})"
 
 
 def module_page(name: str, said: Mapping[str, Any]) -> str:

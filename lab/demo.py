@@ -2,7 +2,7 @@
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
-"""Run the playbooks of a whole region one after the other and time each.
+"""Run what makes and shows a whole region, one after the other, and time each.
 
 What `make demo` does once the tools and Docker Engine are there. Ends with a
 table of what runs where and how to connect, and writes the times to
@@ -24,11 +24,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 PARTS = (
     ("lab_up", "the lab's hosts"),
-    ("site", "Citus under Patroni, Kafka, Flink, and what the workload needs of them"),
+    ("site", "Citus under Patroni, Kafka, Flink, what the workload needs of them, Prometheus"),
     ("load", "the workload's data"),
     ("generate_events", "20 minutes of the workload's events, in half a minute"),
     ("check_streams", "what Flink's jobs made of them, against an independent computation"),
     ("verify", "every check"),
+    ("alert_drill", "a real alert, fired and over"),
+    ("status", "all of it on one screen"),
+    ("dashboards", "pictures of it, into reports/dashboards"),
 )
 EVENTS = {
     "bss_workload_event_count": 60_000,
@@ -44,10 +47,8 @@ def main() -> int:
     times: dict[str, float] = {}
     for number, (playbook, what) in enumerate(PARTS, start=1):
         print(f"\n=== {number}/{len(PARTS)} {playbook}: {what}", flush=True)
-        command = [BIN / "ansible-playbook", "-i", inventory, f"playbooks/{playbook}.yml"]
-        command += ["-e", json.dumps(settings_of(playbook))]
         began = time.monotonic()
-        run = subprocess.run(command, cwd=PROJECT)
+        run = subprocess.run(command_of(playbook, inventory), cwd=PROJECT)
         times[playbook] = round(time.monotonic() - began, 1)
         if run.returncode:
             print(
@@ -60,6 +61,16 @@ def main() -> int:
     (PROJECT / "reports" / "demo.json").write_text(json.dumps(times, indent=2) + "\n")
     print("\n" + "\n".join(summary(read_hosts(inventory), inventory, times)))
     return 0
+
+
+def command_of(part: str, inventory: Path) -> list[str | Path]:
+    if part == "dashboards":
+        return [sys.executable, "-m", "dashboards.render", "--inventory", inventory]
+    playbook: list[str | Path] = [
+        BIN / "ansible-playbook",
+        *("-i", inventory, f"playbooks/{part}.yml"),
+    ]
+    return [*playbook, "-e", json.dumps(settings_of(part))]
 
 
 def settings_of(playbook: str) -> dict[str, Any]:
@@ -112,6 +123,8 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
             services.append("ZooKeeper")
         if "flink_taskmanager" in variables["groups"]:
             services.append("Flink TaskManager")
+        if "prometheus" in variables["groups"]:
+            services += ["Prometheus", "Alertmanager"]
         published = ", ".join(
             f"localhost:{ports.split(':')[0]}" for ports in variables.get("lab_published_ports", ())
         )
@@ -122,22 +135,27 @@ def summary(hosts: dict[str, dict], inventory: Path, times: dict[str, float]) ->
     secrets = inventory.parent / ".secrets"
     ports_of = {
         group: [
-            variables["lab_published_ports"][0].split(":")[0]
+            [port.split(":")[0] for port in variables["lab_published_ports"]]
             for _, variables in sorted(hosts.items())
             if group in variables["groups"]
         ]
-        for group in ("citus_coordinator", "kafka", "flink_jobmanager")
+        for group in ("citus_coordinator", "kafka", "flink_jobmanager", "prometheus")
     }
+    first = {group: ports[0][0] for group, ports in ports_of.items()}
+    prometheus, alertmanager = ports_of["prometheus"][0]
+    brokers = ",".join(f"localhost:{ports[0]}" for ports in ports_of["kafka"])
     lines += [
         "",
         "How to connect",
         f"  PGPASSWORD=$(cat {secrets}/bss_password) psql \\",
-        f'    "host=localhost port={ports_of["citus_coordinator"][0]} user=bss dbname=bss '
+        f'    "host=localhost port={first["citus_coordinator"]} user=bss dbname=bss '
         f'sslmode=verify-full sslrootcert={secrets}/ca/ca.crt"',
-        f"  Kafka: {','.join(f'localhost:{port}' for port in ports_of['kafka'])} by SASL_SSL and",
+        f"  Kafka: {brokers} by SASL_SSL and",
         f"    SCRAM-SHA-512, as bss-reader with {secrets}/kafka_bss-reader_password",
-        f"  Flink: https://localhost:{ports_of['flink_jobmanager'][0]}, with certificate and key",
+        f"  Flink: https://localhost:{first['flink_jobmanager']}, with certificate and key",
         f"    {secrets}/flink_ca/admin.*",
+        f"  Prometheus: https://localhost:{prometheus}, Alertmanager: https://localhost:{alertmanager},",
+        f"    as operator with {secrets}/prometheus_password; {secrets}/ca/ca.crt signed for both",
         "  docker exec -it us-c1 patronictl list        who leads which group",
         "",
         "How long each part took",

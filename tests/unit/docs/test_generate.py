@@ -86,3 +86,14 @@ def test_variables_of_the_collection_and_of_roles_are_listed():
     page = generate.variables_page(CHECKOUT)
     assert "| `region` | str |" in page
     assert "| `postgresql_version` | int |" in page
+
+
+def test_what_an_alert_says_has_names_where_prometheus_has_values():
+    said = "{{ $labels.job }} of {{ $labels.instance }}: {{ $value | humanize }} > [[ limit_s ]]"
+    assert generate.said_by_alert(said) == "*job* of *instance*: *value* > `limit_s`"
+
+
+def test_alerts_are_listed_with_their_pages():
+    page = generate.alerts_page(CHECKOUT)
+    assert "| `HostDown` | critical | 2m | *instance* is down" in page
+    assert "| [host-lost](../failures/host-lost.md) |" in page
