@@ -67,7 +67,7 @@ lint: $(VENV)/.installed-tests promtool ## every linter, over everything
 
 .PHONY: unit
 unit: $(VENV)/.installed-tests ## tests without a network
-	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q tests/unit
+	@PYTHONPATH=.collections $(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile tests/unit
 
 # Three clusters side by side: most of the time, a test waits for its shards.
 # What is of Kafka stays on one of them.
