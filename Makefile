@@ -85,7 +85,7 @@ test: lint unit contract molecule ## all tests (what CI runs)
 
 .PHONY: bench
 bench: $(VENV)/.installed-tests engine maven ## measure speed (ONLY=flink: that alone); results in bench/results
-	@$(VENV)/bin/python bench/run.py --inventory $(INVENTORY) $(ONLY:%=--only %)
+	@$(VENV)/bin/python -m bench.run --inventory $(INVENTORY) $(ONLY:%=--only %)
 
 .PHONY: dashboards
 dashboards: $(VENV)/.installed-tests ## draw the dashboards from live data, without Grafana, into reports/dashboards

@@ -21,8 +21,9 @@ from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
-from measuring import BIN, PROJECT, bars, inventory_of, measure, say, title
-from streams import Alert, Flink, Kafka, Watch
+
+from bench.measuring import BIN, PROJECT, bars, inventory_of, measure, say, title
+from bench.streams import Alert, Flink, Kafka, Watch
 
 JOBS = ("customer_analytics", "order_processing", "fraud_patterns")
 RAISES_ALERTS = ("order_processing", "fraud_patterns")

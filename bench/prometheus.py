@@ -14,15 +14,15 @@ import queue
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import requests
-from measuring import PROJECT, bars, inventory_of, playbook, say, title
+
+from bench.measuring import bars, inventory_of, playbook, say, title
+from dashboards.server import Prometheus, of_region
 
 # The rule's, and the job that it watches.
 WORKER_ALERT = "CitusWorkerDown"
@@ -34,85 +34,64 @@ SHARE = 0.05
 PATIENCE_S = 900
 
 
-@dataclass(frozen=True)
-class Prometheus:
-    """A region's Prometheus, as its operator reaches it."""
-
-    url: str
-    password: str
-    authority: Path
-
-    def value(self, query: str) -> float:
-        """What an instant query gives, of which there is one. Raises OSError."""
-        ((_, value),) = self.values(query).items()
-        return value
-
-    def values(self, query: str, label: str = "") -> dict[str, float]:
-        """What an instant query gives, by the value of a label. Raises OSError."""
-        found = self._get("query", {"query": query})["result"]
-        return {each["metric"].get(label, ""): float(each["value"][1]) for each in found}
-
-    def rule_s(self, alert: str) -> float:
-        """For how long an alert's condition has to hold, in seconds. Raises OSError."""
-        groups = self._get("rules", {"type": "alert"})["groups"]
-        durations = [r["duration"] for g in groups for r in g["rules"] if r["name"] == alert]
-        return float(durations[0])
-
-    def _get(self, path: str, parameters: dict[str, str]) -> Any:
-        answer = requests.get(
-            f"{self.url}/api/v1/{path}",
-            params=parameters,
-            auth=("operator", self.password),
-            verify=str(self.authority),
-            timeout=30,
-        )
-        answer.raise_for_status()
-        return answer.json()["data"]
-
-
 def prometheus(inventory: str) -> dict[str, Any]:
+    region = of_region(inventory)
     tree = inventory_of(inventory)
     hosts = tree["_meta"]["hostvars"]
-    (watcher,) = tree["prometheus"]["hosts"]
     *_, worker = tree["citus_worker"]["hosts"]
-    secrets = PROJECT / "inventories" / ".secrets"
-    region = Prometheus(
-        f"https://{hosts[watcher]['ansible_host']}:9090",
-        (secrets / "prometheus_password").read_text().strip(),
-        secrets / "ca" / "ca.crt",
-    )
     return {
         "hosts": len(hosts),
         "cost": cost_of(region),
-        "told": told_of_a_killed_worker(inventory, region, hosts, worker),
+        "told": told_of_a_stopped_worker(inventory, region, hosts, worker),
     }
+
+
+def value(region: Prometheus, query: str) -> float:
+    """What an instant query gives, of which there is one."""
+    (series,) = region.instant(query)
+    return series.points[0][1]
+
+
+def values(region: Prometheus, query: str, label: str) -> dict[str, float]:
+    """What an instant query gives, by the value of a label."""
+    return {each.labels[label]: each.points[0][1] for each in region.instant(query)}
+
+
+def rule_s(region: Prometheus, alert: str) -> float:
+    """For how long an alert's condition has to hold, in seconds."""
+    groups = region.ask("rules", {"type": "alert"})["groups"]
+    durations = [r["duration"] for g in groups for r in g["rules"] if r["name"] == alert]
+    return float(durations[0])
 
 
 def cost_of(region: Prometheus) -> dict[str, Any]:
     say(f"what watching has cost in the last {WINDOW}")
     ours = f'{{job=~"{OF_WATCHING}"}}'
-    cores = region.values(f"sum by (job) (rate(process_cpu_seconds_total{ours}[{WINDOW}]))", "job")
-    memory = region.values(f"sum by (job) (process_resident_memory_bytes{ours})", "job")
+    cores = values(region, f"sum by (job) (rate(process_cpu_seconds_total{ours}[{WINDOW}]))", "job")
+    memory = values(region, f"sum by (job) (process_resident_memory_bytes{ours})", "job")
     # Every container of the lab sees the whole machine.
-    machine_cores = region.value("max(count by (instance) (node_cpu_seconds_total{mode='idle'}))")
-    machine_bytes = region.value("max(node_memory_MemTotal_bytes)")
+    machine_cores = value(region, "max(count by (instance) (node_cpu_seconds_total{mode='idle'}))")
+    machine_bytes = value(region, "max(node_memory_MemTotal_bytes)")
     return {
-        "samples_per_s": region.value(
-            f"sum(rate(prometheus_tsdb_head_samples_appended_total[{WINDOW}]))"
+        "samples_per_s": value(
+            region, f"sum(rate(prometheus_tsdb_head_samples_appended_total[{WINDOW}]))"
         ),
-        "series": region.value("sum(prometheus_tsdb_head_series)"),
+        "series": value(region, "sum(prometheus_tsdb_head_series)"),
         "cores": cores,
         "memory_mib": {job: round(value / 2**20, 1) for job, value in memory.items()},
         "share_of_cores": sum(cores.values()) / machine_cores,
         "share_of_memory": sum(memory.values()) / machine_bytes,
-        "scrape_s": region.values("avg by (job) (scrape_duration_seconds)", "job"),
+        "scrape_s": values(region, "avg by (job) (scrape_duration_seconds)", "job"),
     }
 
 
-def told_of_a_killed_worker(
+def told_of_a_stopped_worker(
     inventory: str, region: Prometheus, hosts: dict[str, dict[str, Any]], worker: str
 ) -> dict[str, Any]:
-    """Seconds from the kill of a host to the alert at a receiver of our own."""
+    """Seconds from the stop of a worker's database to the alert at a receiver of our own.
+
+    Its host goes on: of a dead host, HostDown tells, and silences what is on it.
+    """
     network = ip_network(hosts[worker]["lab_network"])
     with Receiver(str(network[1])) as receiver:
         say("Alertmanager gets a receiver of the bench's")
@@ -129,24 +108,28 @@ def told_of_a_killed_worker(
         }
         playbook("playbooks/site.yml", inventory, "-e", json.dumps(sent_to))
         try:
-            say(f"{worker} is killed")
-            killed = time.time()
-            subprocess.run(["docker", "kill", worker], check=True, stdout=subprocess.DEVNULL)
-            told = receiver.wait_for("firing") - killed
+            say(f"Patroni of {worker} is stopped, and PostgreSQL with it")
+            stopped = time.time()
+            patroni(worker, "stop")
+            told = receiver.wait_for("firing") - stopped
         finally:
-            subprocess.run(["docker", "start", worker], check=True, stdout=subprocess.DEVNULL)
+            patroni(worker, "start")
         started = time.time()
         over = receiver.wait_for("resolved") - started
         say("Alertmanager gets its own receivers back")
         playbook("playbooks/site.yml", inventory)
-    rule_s = region.rule_s(WORKER_ALERT)
+    for_s = rule_s(region, WORKER_ALERT)
     return {
         "alert": WORKER_ALERT,
-        "rule_s": rule_s,
+        "rule_s": for_s,
         "told_s": round(told, 1),
-        "beyond_the_rule_s": round(told - rule_s, 1),
+        "beyond_the_rule_s": round(told - for_s, 1),
         "over_after_start_s": round(over, 1),
     }
+
+
+def patroni(host: str, verb: str) -> None:
+    subprocess.run(["docker", "exec", host, "systemctl", verb, "patroni"], check=True)
 
 
 class Receiver:
@@ -189,8 +172,8 @@ def plot_prometheus(result: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
     (cores, memory), (scrapes, told) = axes
     cost = result["cost"]
-    bars(cores, f"{cost['share_of_cores']:.1%} of the cores", cost["cores"], "cores")
-    bars(memory, f"{cost['share_of_memory']:.1%} of the memory", cost["memory_mib"], "MiB")
+    bars(cores, f"{cost['share_of_cores']:.1%} of the cores, to be under {SHARE:.0%}", cost["cores"], "cores")
+    bars(memory, f"{cost['share_of_memory']:.1%} of the memory, to be under {SHARE:.0%}", cost["memory_mib"], "MiB")
     bars(scrapes, "one scrape, mean of the targets", cost["scrape_s"], "s")
     alert = result["told"]
     bars(
@@ -198,7 +181,7 @@ def plot_prometheus(result: dict[str, Any], path: Path) -> None:
         f"{alert['alert']}, at a receiver",
         {
             "the rule's own": alert["rule_s"],
-            "told after the kill": alert["told_s"],
+            "told after the stop": alert["told_s"],
             "told to be over after its start": alert["over_after_start_s"],
         },
         "s",

@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 # Copyright: the bss.platform contributors
 # Apache License 2.0 (see LICENSE)
 
 """Measure the region that `make demo` made; print, and write JSON and a plot.
 
-    bench/run.py [--inventory DIRECTORY] [--only citus|kafka|flink|prometheus]
+    python -m bench.run [--inventory DIRECTORY] [--only citus|kafka|flink|prometheus]
 
 Every figure is of this one run on the machine that is named with it. Nothing
 here passes or fails: lines to beat are drawn, not asserted.
@@ -26,9 +25,10 @@ from statistics import median
 from typing import Any
 
 import matplotlib.pyplot as plt
-from flink import flink, plot_flink
-from measuring import PROJECT, bars, hosts_of, measure, playbook, say, title
-from prometheus import plot_prometheus, prometheus
+
+from bench.flink import flink, plot_flink
+from bench.measuring import PROJECT, bars, hosts_of, measure, playbook, say, title
+from bench.prometheus import plot_prometheus, prometheus
 
 RESULTS = PROJECT / "bench" / "results"
 

@@ -253,8 +253,8 @@ NODE_HEALTH = Dashboard(
                 lines(
                     "Clock is off by",
                     units.Seconds,
-                    ("abs(node_timex_offset_seconds{*})", "{{instance}}"),
-                    description="What the host's time service has measured; 0 where none runs.",
+                    ("abs(node_time_seconds{*} - timestamp(node_time_seconds{*}))", "{{instance}}"),
+                    description="From the clock of Prometheus' host; a scrape takes part of it.",
                 ),
                 lines(
                     "Up since",

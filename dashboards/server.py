@@ -98,17 +98,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def from_options(options: argparse.Namespace) -> Prometheus:
     """Prometheus as the options say, and as the inventory says what they do not."""
-    url, ca, password_file = options.url, options.ca, options.password_file
+    return of_region(
+        options.inventory, options.url, options.ca, options.user, options.password_file
+    )
+
+
+def of_region(
+    inventory: str,
+    url: str | None = None,
+    ca: str | None = None,
+    user: str = USER,
+    password_file: Path | None = None,
+) -> Prometheus:
+    """The Prometheus of a region, as its inventory says where nothing else is said."""
     if not (url and ca and password_file):
-        host_variables, secrets = of_inventory(options.inventory)
+        host_variables, secrets = of_inventory(inventory)
         url = url or f"https://{host_variables.get('ansible_host', '')}:{PORT}"
         ca = ca or str(secrets / "ca" / "ca.crt")
         password_file = password_file or secrets / "prometheus_password"
     try:
         password = password_file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        sys.exit(f"The password of {options.user} cannot be read: {error}")
-    return Prometheus(url, ca, options.user, password)
+        sys.exit(f"The password of {user} cannot be read: {error}")
+    return Prometheus(url, ca, user, password)
 
 
 def of_inventory(inventory: str) -> tuple[dict[str, Any], Path]:

@@ -5,28 +5,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-RUN = Path(__file__).parents[2] / "bench/run.py"
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_run", RUN)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(RUN.parent))  # as for a program, whose directory has its parts
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(RUN.parent))
-    return module
+from bench import run as bench
 
 
 def said(rate: float, p50: int, p99: int) -> str:
@@ -38,7 +21,7 @@ def said(rate: float, p50: int, p99: int) -> str:
     )
 
 
-def test_producers_are_compared_by_their_medians(bench: ModuleType) -> None:
+def test_producers_are_compared_by_their_medians() -> None:
     def run(load: str, cluster: str, *figures: Any) -> dict[str, str]:
         return {"load": load, "cluster": cluster, "said": said(*figures)}
 
@@ -65,12 +48,12 @@ def test_producers_are_compared_by_their_medians(bench: ModuleType) -> None:
     assert result["partitions"] == 6
 
 
-def test_a_program_that_says_something_else_ends_the_bench(bench: ModuleType) -> None:
+def test_a_program_that_says_something_else_ends_the_bench() -> None:
     with pytest.raises(SystemExit, match="but with: Unrecognized"):
         bench.producer_figures("Unrecognized option")
 
 
-def test_a_restart_is_timed_for_each_node(bench: ModuleType) -> None:
+def test_a_restart_is_timed_for_each_node() -> None:
     def play(name: str, host: str, start: str, end: str) -> dict[str, Any]:
         moment = "2026-11-23T04:{}Z".format
         return {
