@@ -411,6 +411,27 @@ def test_info(operator: Operator, run_module: Any) -> None:
     assert (job["name"], job["job_id"], job["generation"]) == (name, started, 1)
     assert job["running"] and job["parallelism"] == 1 and job["failures"] == 0
     assert job["checkpoints_completed"] > 0 and "/chk-" in job["checkpoint"]
+    assert "flow" not in job
+
+
+def test_info_tells_how_records_run(operator: Operator, run_module: Any) -> None:
+    name = operator.cluster.name()
+    operator.done(operator.counting(name))
+    login = {key: value for key, value in operator.cluster.login.items() if "sql" not in key}
+
+    def flow() -> dict[str, Any]:
+        (job,) = run_module("flink_info", {**login, "jobs": [name], "flow": True})["jobs"]
+        return dict(job["flow"])
+
+    # The job's rate is told once a metric's interval has passed.
+    operator.cluster.wait("a rate to be told", lambda: (flow()["records_in_s"] or 0) > 0)
+    found = flow()
+    assert found["restarts"] == 0 and 0 <= found["checkpoint_age_s"] < 60
+    # Its source makes records up, so none waits anywhere.
+    assert found["pending_records"] is None
+    operator.cluster.cancel(operator.only_live(name))
+    (job,) = run_module("flink_info", {**login, "jobs": [name], "flow": True})["jobs"]
+    assert job["flow"] is None
 
 
 # Interrupted: the module dies at one request, and is run again.

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 Read = Callable[..., dict[str, Any]]
 
@@ -100,3 +102,30 @@ def test_tells_what_a_lost_broker_costs(kafka: Any, run_module: Any, read: Read)
     finally:
         kafka.start(2)
     assert read(gather_subset=["topics"])["partitions"]["under_replicated"] == []
+
+
+def test_tells_how_far_a_group_is_behind(kafka: Any, run_module: Any, read: Read) -> None:
+    topic, group = kafka.name("topic"), kafka.name("group")
+    declared = {"name": topic, "partitions": 2, "replication_factor": 3}
+    assert run_module("kafka_topic", {**kafka.login, **declared})["changed"]
+    producer = KafkaProducer(**kafka.client_options, acks="all")
+    try:
+        for number in range(10):
+            producer.send(topic, b"event", partition=number % 2).get(timeout=30)
+    finally:
+        producer.close()
+
+    def found() -> dict[str, Any]:
+        said = read(gather_subset=["groups"])
+        assert said["silent_brokers"] == []
+        return dict(said["groups"][group])
+
+    # As a job of Flink does: nobody is a member, and partitions are committed one by one.
+    consumer = KafkaConsumer(**kafka.client_options, group_id=group, enable_auto_commit=False)
+    try:
+        first = TopicPartition(topic, 0)
+        consumer.assign([first])
+        consumer.commit({first: OffsetAndMetadata(3, "", -1)})
+    finally:
+        consumer.close()
+    assert found() == {"state": "Empty", "topics": {topic: 2}, "lag": 2}
