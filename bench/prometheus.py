@@ -26,7 +26,7 @@ from dashboards.server import Prometheus, of_region
 
 # The rule's, and the job that it watches.
 WORKER_ALERT = "CitusWorkerDown"
-OF_WATCHING = "prometheus|alertmanager|node|postgres|blackbox|exporter_proxy"
+OF_WATCHING = "prometheus|alertmanager|node|postgres|postgres_log|blackbox|exporter_proxy"
 WINDOW = "10m"
 # Of the machine, for watching: the line to beat.
 SHARE = 0.05

@@ -226,7 +226,12 @@ CITUS_CLUSTER_OVERVIEW = Dashboard(
                         f" {DATABASES}}}[10m]))",
                         "{{instance}}",
                     ),
-                    description="Broken by PostgreSQL in ten minutes, within a node.",
+                    (
+                        "sum by (instance) (increase(citus_distributed_deadlocks_total{*}[10m]))",
+                        "{{instance}}, between nodes",
+                    ),
+                    description="Broken in ten minutes: by PostgreSQL within a node, by Citus"
+                    " between nodes.",
                 ),
                 lines(
                     "Oldest transaction",

@@ -20,6 +20,7 @@ EXPORTERS = ROLES / "_exporters"
 
 NODE = "prometheus-node-exporter"
 POSTGRES = "prometheus-postgres-exporter"
+LOG = "mtail"
 PROXY = "prometheus-exporter-exporter"
 BLACKBOX = "prometheus-blackbox-exporter"
 
@@ -89,11 +90,19 @@ def rendered(
                 "vars_files": files,
                 "tasks": [
                     {
+                        "ansible.builtin.set_fact": {
+                            "virtualization_tech_guest": (
+                                "{{ ['container'] if inventory_hostname == 'w1' else [] }}"
+                            ),
+                            "cacheable": True,
+                        }
+                    },
+                    {
                         "ansible.builtin.copy": {
                             "content": "{{ {" + texts + "} | to_json }}",
                             "dest": f"{tmp_path}/{{{{ inventory_hostname }}}}.json",
                         }
-                    }
+                    },
                 ],
             },
             inventory=inventory,
@@ -121,7 +130,7 @@ def shown(rendered) -> dict[str, Any]:
             "exporter.service",
             f"'exporter_name': '{name}', 'exporter': exporters_of_hosts['{name}']",
         )
-        for name in (NODE, POSTGRES, PROXY, BLACKBOX)
+        for name in (NODE, POSTGRES, LOG, PROXY, BLACKBOX)
     }
     found: dict[str, Any] = rendered(
         {
@@ -149,12 +158,13 @@ def option(unit: str, name: str) -> str:
 
 def test_a_host_runs_what_shows_its_services(shown) -> None:
     assert {host: shown[host]["here"] for host in GROUPS["us_east"]} == {
-        "c1": [NODE, POSTGRES],
-        "w1": [NODE, POSTGRES],
+        "c1": [NODE, POSTGRES, LOG, PROXY],
+        "w1": [NODE, POSTGRES, LOG, PROXY],
         "k1": [NODE, PROXY],
         "f1": [NODE, PROXY],
         "m1": [NODE, BLACKBOX],
     }
+    assert shown["c1"]["proxied"] == ["postgres_log"]
     assert shown["k1"]["proxied"] == ["kafka"]
     assert shown["f1"]["proxied"] == ["flink_jobmanager", "flink_taskmanager", "zookeeper"]
 
@@ -174,11 +184,16 @@ def test_a_check_of_a_bare_host_plans_what_a_run_installs(run_play, inventory: P
 
 
 def test_the_arguments_are_whole_in_the_unit(shown) -> None:
-    for name in (NODE, POSTGRES, PROXY, BLACKBOX):
+    for name in (NODE, POSTGRES, LOG, PROXY, BLACKBOX):
         unit = shown["f1"][name]
         assert all("\n" not in text and text.startswith("-") for text in arguments(unit)), name
         assert unit.count("ExecStart=") == 1
         assert not re.search(r"[^$]\$[^$]", unit), "systemd would put a variable there"
+
+
+def test_a_container_says_nothing_of_its_machine_s_clock(shown) -> None:
+    assert "--no-collector.timex" in arguments(shown["w1"][NODE])
+    assert "--no-collector.timex" not in arguments(shown["c1"][NODE])
 
 
 def test_nothing_hides_disks_from_node_exporter(shown) -> None:
@@ -187,7 +202,7 @@ def test_nothing_hides_disks_from_node_exporter(shown) -> None:
     assert "\nNoNewPrivileges=yes\n" in unit and "\nCapabilityBoundingSet=\n" in unit
 
 
-@pytest.mark.parametrize("name", [POSTGRES, PROXY, BLACKBOX])
+@pytest.mark.parametrize("name", [POSTGRES, LOG, PROXY, BLACKBOX])
 def test_the_others_are_confined(shown, name: str) -> None:
     assert [hiding for hiding in HIDING if f"\n{hiding}=" not in shown["c1"][name]] == []
 
@@ -197,6 +212,7 @@ def test_exporters_answer_with_tls_or_on_the_loopback_only(shown) -> None:
         assert option(shown["c1"][name], "--web.config.file") == "/etc/bss/exporters/web.yml"
     assert option(shown["k1"][PROXY], "-web.listen-address") == ""
     assert "-web.tls.verify" in arguments(shown["k1"][PROXY])
+    assert option(shown["c1"][LOG], "--address") == "127.0.0.1"
     assert option(shown["m1"][BLACKBOX], "--web.listen-address").startswith("127.0.0.1:")
 
 

@@ -27,13 +27,13 @@ PORTS = {
 # And where the region is watched, on every host of it, and by function.
 NODE_EXPORTER = 9100
 WATCHED_PORTS = {
-    "citus_coordinator": 9187,
-    "citus_worker": 9187,
-    "kafka": 9998,
-    "kafka_controller": 9998,
-    "flink_jobmanager": 9998,
-    "flink_taskmanager": 9998,
-    "zookeeper": 9998,
+    "citus_coordinator": {9187, 9998},
+    "citus_worker": {9187, 9998},
+    "kafka": {9998},
+    "kafka_controller": {9998},
+    "flink_jobmanager": {9998},
+    "flink_taskmanager": {9998},
+    "zookeeper": {9998},
 }
 
 
@@ -44,7 +44,8 @@ def test_only_the_ports_of_its_functions_are_open(host: Host, region, name: str)
         functions.add("kafka_controller")  # brokers are, where nobody is named
     expected = {SSH}.union(*(PORTS.get(function, set()) for function in functions))
     if region.groups.get("prometheus"):
-        expected |= {NODE_EXPORTER, *(WATCHED_PORTS[f] for f in functions & WATCHED_PORTS.keys())}
+        watched = (WATCHED_PORTS[function] for function in functions & WATCHED_PORTS.keys())
+        expected |= {NODE_EXPORTER}.union(*watched)
     found = set()
     for line in host.check_output("ss -HltunO").splitlines():
         address, _, port = line.split()[4].rpartition(":")

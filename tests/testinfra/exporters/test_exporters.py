@@ -23,17 +23,19 @@ UNITS = {
     BLACKBOX: "prometheus-blackbox-exporter",
 }
 OF_GROUPS = {
-    "citus_coordinator": POSTGRES,
-    "citus_worker": POSTGRES,
-    "kafka": PROXY,
-    "kafka_controller": PROXY,
-    "flink_jobmanager": PROXY,
-    "flink_taskmanager": PROXY,
-    "zookeeper": PROXY,
-    "prometheus": BLACKBOX,
+    "citus_coordinator": {POSTGRES, PROXY},
+    "citus_worker": {POSTGRES, PROXY},
+    "kafka": {PROXY},
+    "kafka_controller": {PROXY},
+    "flink_jobmanager": {PROXY},
+    "flink_taskmanager": {PROXY},
+    "zookeeper": {PROXY},
+    "prometheus": {BLACKBOX},
 }
 # What the proxy is asked for, and a metric that the answer has.
 BEHIND_PROXY = {
+    "citus_coordinator": ("postgres_log", "citus_distributed_deadlocks_total"),
+    "citus_worker": ("postgres_log", "citus_distributed_deadlocks_total"),
     "kafka": ("kafka", "kafka_server_replicamanager_underreplicatedpartitions"),
     "flink_jobmanager": ("flink_jobmanager", "flink_jobmanager_taskSlotsTotal"),
     "flink_taskmanager": ("flink_taskmanager", "flink_taskmanager_Status_JVM_CPU_Load"),
@@ -58,7 +60,7 @@ def functions(region, name: str) -> set[str]:
 @pytest.fixture
 def ports(functions: set[str]) -> set[int]:
     """Those of the exporters that the host is to have."""
-    return {NODE, *(port for group, port in OF_GROUPS.items() if group in functions)}
+    return {NODE}.union(*(OF_GROUPS[group] for group in functions & OF_GROUPS.keys()))
 
 
 @pytest.fixture
@@ -91,6 +93,16 @@ def test_they_are_confined(ports: set[int], assert_confined) -> None:
     for port in ports - {NODE}:
         user = "postgres-exporter" if port == POSTGRES else "prometheus"
         assert_confined(UNITS[port], user=user)
+    if POSTGRES in ports:
+        assert_confined("mtail", user="postgres")
+
+
+def test_who_reads_postgresql_s_log_does_not_reach_its_socket(
+    host: Host, ports: set[int]
+) -> None:
+    if POSTGRES in ports:
+        found = host.service("mtail").systemd_properties
+        assert found["RestrictAddressFamilies"] == "AF_INET AF_INET6"
 
 
 def test_nothing_hides_disks_from_node_exporter(host: Host) -> None:
