@@ -97,9 +97,7 @@ def test_they_are_confined(ports: set[int], assert_confined) -> None:
         assert_confined("mtail", user="postgres")
 
 
-def test_who_reads_postgresql_s_log_does_not_reach_its_socket(
-    host: Host, ports: set[int]
-) -> None:
+def test_who_reads_postgresql_s_log_does_not_reach_its_socket(host: Host, ports: set[int]) -> None:
     if POSTGRES in ports:
         found = host.service("mtail").systemd_properties
         assert found["RestrictAddressFamilies"] == "AF_INET AF_INET6"
