@@ -65,7 +65,7 @@ def get(url: str, context: ssl.SSLContext) -> Answer:
     try:
         connection.connect()
         left = days_left(connection.sock.getpeercert())
-        connection.request("GET", parts.path or "/")
+        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
         response = connection.getresponse()
         return Answer(response.status, response.read().decode(), left)
     finally:

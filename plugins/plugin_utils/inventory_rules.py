@@ -10,7 +10,7 @@ the function, name it in RULES, and give it a test.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import count
@@ -44,7 +44,8 @@ ZOOKEEPER = "zookeeper"
 FLINK = (JOBMANAGERS, TASKMANAGERS)
 PROMETHEUS = "prometheus"
 GRAFANA = "grafana"
-FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES, *FLINK, ZOOKEEPER, PROMETHEUS, GRAFANA)
+LOKI = "loki"
+FUNCTION_GROUPS = (*DATABASES, ETCD, *KAFKA_NODES, *FLINK, ZOOKEEPER, PROMETHEUS, GRAFANA, LOKI)
 
 # Patroni's own roles, and pg_hba's word for every role.
 RESERVED_ROLES = ("postgres", "replicator", "all")
@@ -408,15 +409,53 @@ def prometheus_keeps_samples(inventory: Inventory) -> Iterator[Refusal]:
         "prometheus_disk_percent": (1, 90, "what is merged needs room beside what is kept"),
         "prometheus_retention_size_mb": (0, 2**40, "0 stands for prometheus_disk_percent"),
     }
-    for name, (least, most, why) in bounds.items():
-        for (value,), hosts in _values(inventory, (PROMETHEUS,), name):
-            if not least <= value <= most:
-                yield Refusal(
-                    asked=f"{name}: {value} ({inventory.places(name, hosts)})",
-                    why=f"it is {least} at least and {most} at most: {why}",
-                    found=str(value),
-                    remedy=f"make it {min(max(value, least), most)}",
-                )
+    yield from _within(inventory, (PROMETHEUS,), bounds)
+
+
+def loki_is_one_of_a_region(inventory: Inventory) -> Iterator[Refusal]:
+    """Hosts send their logs to one Loki, which keeps them in files of its own."""
+    for region, hosts in _regions(inventory).items():
+        found = [host for host in _hosts_of(inventory, LOKI) if host in hosts]
+        if len(found) > 1:
+            yield Refusal(
+                asked=f"group {LOKI}: {len(found)} in {region}",
+                why="one host of a region keeps its logs; two would each have a part of them",
+                found=_listed(found),
+                remedy=f"leave one of them in group {LOKI}",
+            )
+
+
+def loki_has_its_ports(inventory: Inventory) -> Iterator[Refusal]:
+    """A broker's further listeners are at ports of the inventory's choice."""
+    ports = read_ports()
+    own = {ports["loki_port"]: "Loki", ports["loki_grpc_port"]: "Loki's inside"}
+    for host in _hosts_of(inventory, LOKI):
+        if host in _hosts_of(inventory, BROKERS):
+            for listener in inventory.value(host, "kafka_extra_listeners") or ():
+                if listener.get("port") in own:
+                    port, name = listener["port"], listener.get("name")
+                    yield Refusal(
+                        asked=f"group {LOKI}: {host}",
+                        why=f"{own[port]} and Kafka's listener {name} would both listen "
+                        f"at port {port}",
+                        found=f"{host} among the hosts of Kafka",
+                        remedy=f"put another host into group {LOKI}, or give it another port",
+                    )
+
+
+def loki_keeps_logs(inventory: Inventory) -> Iterator[Refusal]:
+    """Retention that Loki would not take, and limits that would let nothing pass."""
+    bounds = {
+        "loki_retention_days": (1, 3650, "Loki removes by whole days of its index"),
+        "loki_ingestion_mb_s": (1, 2**20, "with less, hosts never get rid of what they have"),
+        "loki_stream_mb_s": (1, 2**20, "with less, hosts never get rid of what they have"),
+    }
+    yield from _within(inventory, (LOKI,), bounds)
+    yield from _within(
+        inventory,
+        FUNCTION_GROUPS,
+        {"log_shipping_buffer_mb": (8, 2**20, "what waits for Loki has to have room")},
+    )
 
 
 def receivers_are_right(inventory: Inventory) -> Iterator[Refusal]:
@@ -642,6 +681,9 @@ RULES: tuple[Rule, ...] = (
     prometheus_is_one_of_a_region,
     prometheus_has_its_ports,
     prometheus_keeps_samples,
+    loki_is_one_of_a_region,
+    loki_has_its_ports,
+    loki_keeps_logs,
     receivers_are_right,
     routes_lead_to_receivers,
     addresses_are_different,
@@ -729,6 +771,21 @@ def _values(
         if None not in values:
             combinations.setdefault(repr(values), (values, []))[1].append(host)
     return list(combinations.values())
+
+
+def _within(
+    inventory: Inventory, groups: Sequence[str], bounds: Mapping[str, tuple[int, int, str]]
+) -> Iterator[Refusal]:
+    """Numbers of these groups' hosts that are too small or too large, with the reason."""
+    for name, (least, most, why) in bounds.items():
+        for (value,), hosts in _values(inventory, groups, name):
+            if not least <= value <= most:
+                yield Refusal(
+                    asked=f"{name}: {value} ({inventory.places(name, hosts)})",
+                    why=f"it is {least} at least and {most} at most: {why}",
+                    found=str(value),
+                    remedy=f"make it {min(max(value, least), most)}",
+                )
 
 
 def _versions(inventory: Inventory, *names: str) -> list[tuple[list[str], list[str]]]:

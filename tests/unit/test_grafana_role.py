@@ -143,6 +143,32 @@ def test_of_two_regions_dashboards_begin_with_grafanas_own(write: Write) -> None
     ]
 
 
+def test_logs_are_asked_for_with_the_hosts_certificate(write: Write) -> None:
+    region = US_EAST | {"loki": {"hosts": {"us-m1": {}}}}
+    other = EU_WEST | {"loki": {"hosts": {"eu-m1": {}}}}
+    sources = yaml.safe_load(write(other, region)["datasources.yml"])["datasources"]
+    logs = [source for source in sources if source["type"] == "loki"]
+    assert [source["uid"] for source in logs] == ["bss-logs-us-east", "bss-logs-eu-west"]
+    assert [source["isDefault"] for source in logs] == [False, False]
+    assert logs[0]["url"] == "https://us-m1:3100"
+    assert logs[0]["jsonData"]["tlsAuth"] is True
+    assert logs[0]["jsonData"]["tlsAuthWithCACert"] is True
+    assert "tlsSkipVerify" not in logs[0]["jsonData"]
+    assert logs[0]["secureJsonData"] == {
+        "tlsCACert": "$__file{/etc/bss/tls/ca.crt}",
+        "tlsClientCert": "$__file{/etc/bss/tls/host.pem}",
+        "tlsClientKey": "$__file{/etc/bss/tls/host.pem}",
+    }
+
+
+def test_grafana_comes_from_where_it_is_declared_to_come_from() -> None:
+    """The role that installs it knows nothing of Grafana: all that it is given is here."""
+    install = yaml.safe_load((ROLE / "tasks/install.yml").read_text(encoding="utf-8"))[0]
+    assert install["ansible.builtin.include_role"] == {"name": "bss.platform._upstream_package"}
+    assert install["vars"]["upstream_package_name"] == "grafana"
+    assert install["vars"]["upstream_package_source"] == "{{ grafana_source }}"
+
+
 def test_dashboards_are_replaced_by_files_and_not_by_hand(write: Write) -> None:
     (provider,) = yaml.safe_load(write(US_EAST)["dashboards.yml"])["providers"]
     assert provider["options"] == {"path": "/etc/grafana/dashboards"}

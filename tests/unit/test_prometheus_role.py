@@ -131,6 +131,26 @@ def test_everything_of_the_region_is_scraped_once(write: Write) -> None:
     assert {job: sorted(set(each)) for job, each in expected.items()} == found
 
 
+def test_a_loki_is_scraped_and_tried_from_outside(write: Write, tmp_path: Path) -> None:
+    inventory = tmp_path / "loki.json"
+    inventory.write_text(json.dumps({"loki": {"hosts": {"us-m1": {}}}}), encoding="utf-8")
+    written = write(inventory)
+    job = jobs(written)["loki"]
+    (group,) = job["static_configs"]
+    assert group["targets"] == ["us-m1:3100"]
+    assert job["tls_config"]["cert_file"] == "/etc/bss/tls/host.pem"
+    for prober, address in (
+        ("blackbox_tls", "us-m1:3100"),
+        ("blackbox_http", "https://us-m1:3100/ready"),
+    ):
+        probed = [each["targets"] for each in jobs(written)[prober]["static_configs"]]
+        assert [address] in probed
+        assert [address] not in [
+            each["targets"] for each in jobs(write())[prober]["static_configs"]
+        ]
+    assert "loki" in json.loads(written["expected"])
+
+
 def test_only_who_proves_itself_is_believed(write: Write) -> None:
     written = write()
     for name, job in jobs(written).items():

@@ -44,6 +44,10 @@ SPECS: dict[str, dict[str, Any]] = {
     "prometheus_retention_days": {"type": "int", "default": 30},
     "prometheus_retention_size_mb": {"type": "int", "default": 0},
     "prometheus_disk_percent": {"type": "int", "default": 60},
+    "loki_retention_days": {"type": "int", "default": 14},
+    "loki_ingestion_mb_s": {"type": "int", "default": 16},
+    "loki_stream_mb_s": {"type": "int", "default": 8},
+    "log_shipping_buffer_mb": {"type": "int", "default": 512},
     "prometheus_receivers": {"type": "list", "elements": "dict", "default": [], "no_log": True},
     "prometheus_routes": {"type": "list", "elements": "dict", "default": []},
     "prometheus_default_receiver": {"type": "str", "default": "kept"},
@@ -687,6 +691,54 @@ def test_samples_that_would_not_be_kept(name, value, right, problems, watched):
     watched["prometheus"]["vars"][name] = value
     problem = only(problems(watched))
     assert problem.startswith(f"{name}: {value} (group prometheus)")
+    assert f"make it {right}." in problem
+
+
+@pytest.fixture
+def logged(us_east) -> dict[str, Any]:
+    """The same with a Loki, whose group's variables a test sets."""
+    us_east["us_east"]["hosts"]["us-m1"] = {"ansible_host": "10.0.0.9"}
+    us_east["loki"] = {"hosts": {"us-m1": {}}, "vars": {}}
+    return us_east
+
+
+def test_logs_of_a_region_are_in_one_loki(problems, logged):
+    assert problems(logged) == []
+    logged["loki"]["hosts"]["us-c1"] = {}
+    problem = only(problems(logged))
+    assert problem.startswith("group loki: 2 in us-east") and "us-c1 and us-m1" in problem
+
+
+def test_each_region_has_its_own_loki(problems, logged):
+    eu_west = copy.deepcopy(EU_WEST) | {"loki": {"hosts": {"eu-c1": {}}}}
+    assert problems(logged, eu_west) == []
+
+
+def test_loki_beside_prometheus_and_beside_a_broker(problems, logged):
+    logged["prometheus"] = {"hosts": {"us-m1": {}}}
+    assert problems(logged) == []
+    listener = {"name": "FAR", "port": 3100, "advertised": "far:3100"}
+    logged["kafka_controller"] = {"hosts": {"us-w1": {"kafka_node_id": 2}}}
+    logged["kafka"] = {
+        "hosts": {"us-m1": {"kafka_node_id": 1, "kafka_extra_listeners": [listener]}}
+    }
+    problem = only(problems(logged))
+    assert "Loki and Kafka's listener FAR would both listen at port 3100" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("loki_retention_days", 0, 1),
+        ("loki_ingestion_mb_s", 0, 1),
+        ("loki_stream_mb_s", 0, 1),
+        ("log_shipping_buffer_mb", 1, 8),
+    ],
+)
+def test_logs_that_would_not_be_kept(name, value, right, problems, logged):
+    logged["loki"]["vars"][name] = value
+    problem = only(problems(logged))
+    assert problem.startswith(f"{name}: {value} (group loki)")
     assert f"make it {right}." in problem
 
 
