@@ -140,6 +140,8 @@ def root_cause(said: str) -> str:
         said = "\n".join(map(str, answer["errors"])) if isinstance(answer, dict) else said
     except (ValueError, KeyError, TypeError):
         pass
+    # What a JobManager has said to a SQL Gateway, the gateway tells in a trace of its own.
+    said = re.sub(r"Caused by: .*<Exception on server side:\n", "Caused by: ", said)
     lines = [line.strip() for line in said.splitlines()]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     words = [line for line in lines if line and not line.startswith(("at ", "...", "<Exception"))]

@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.bss.platform.plugins.module_utils.flink_jars import sha256_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_files import JobFiles
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_plan import Start
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_rules import Declaration
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_spec import Spec, mark_of
+from ansible_collections.bss.platform.plugins.module_utils.flink_job_submission import Submission
+from ansible_collections.bss.platform.plugins.module_utils.flink_rest import Api
+from ansible_collections.bss.platform.plugins.module_utils.flink_sql_gateway import SqlGateway
 
 STATE_MACHINE = "org.apache.flink.streaming.examples.statemachine.StateMachineExample"
 WORD_COUNT = "org.apache.flink.streaming.examples.wordcount.WordCount"
@@ -479,6 +487,27 @@ def test_a_lost_answer_is_no_second_request(
     answer = interrupt_module("lost", words, {**operator.cluster.login, "jobs": [job]})
     assert answer["changed"], answer
     operator.upgraded_once(name)
+
+
+@pytest.mark.parametrize("kind", ["sql", "jar"])
+def test_an_id_that_flink_has_is_no_second_job(operator: Operator, kind: str) -> None:
+    """What was heard and cannot be seen yet is sent again, and the answer to that is a refusal."""
+    cluster, login = operator.cluster, operator.cluster.login
+    name = cluster.name()
+    sql = COUNTING.format(name=name, count="COUNT(*)")
+    jar = {"jar": str(cluster.examples), "entry_class": STATE_MACHINE}
+    (job,) = operator.done({"name": name, **({"sql": sql} if kind == "sql" else jar)})["jobs"]
+    job_id = job["job_id"]
+    spec = Spec(sql=sql) if kind == "sql" else Spec(jar_sha256=sha256_of(cluster.examples), **jar)
+    start = Start(Declaration(name), spec, mark_of(job_id).generation, empty=True)
+    assert start.job_id == job_id
+
+    api = Api({**login, "client_key": None, "request_timeout": 30})
+    gateway = SqlGateway(api, login["sql_gateway_url"], timeout_s=30)
+    submission = Submission(api, JobFiles("/nowhere", "/nowhere"), gateway, accept_timeout_s=30)
+    before = operator.job_ids()
+    assert submission.submit(start, None) == job_id
+    assert operator.job_ids() == before
 
 
 def test_interrupted_before_what_ran_is_brought_back(

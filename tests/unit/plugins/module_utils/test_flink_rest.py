@@ -21,6 +21,19 @@ Caused by: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: \
 This server does not host this.
 """
 
+TOLD_BY_A_GATEWAY = """<Exception on server side:
+org.apache.flink.table.gateway.api.utils.SqlGatewayException: Failed to fetchResults.
+\tat org.apache.flink.table.gateway.A.b(A.java:1)
+Caused by: org.apache.flink.runtime.rest.util.RestClientException: [Internal server error., \
+<Exception on server side:
+org.apache.flink.runtime.client.DuplicateJobSubmissionException: Job has already been submitted.
+\tat org.apache.flink.runtime.dispatcher.C.d(C.java:1)
+
+End of exception on server side>]
+\t... 4 more
+
+End of exception on server side>"""
+
 
 @pytest.mark.parametrize(
     ("said", "cause"),
@@ -33,6 +46,10 @@ This server does not host this.
             MISSING_TOPIC,
             "RuntimeException: Failed to get metadata for topics [nowhere]: "
             "UnknownTopicOrPartitionException: This server does not host this",
+        ),
+        (
+            json.dumps({"errors": ["Internal server error.", TOLD_BY_A_GATEWAY]}),
+            "DuplicateJobSubmissionException: Job has already been submitted",
         ),
         ("Caused by: org.apache.kafka.common.X: alone", "X: alone"),
         (
